@@ -1,0 +1,52 @@
+# make          prints this help
+# make check    is what CI runs; STRICT=1 lets no test be skipped
+
+T ?= 30s
+STRICT ?=
+
+export WALQ_STRICT := $(STRICT)
+
+RUN := go run ./internal/checkrun
+
+.DEFAULT_GOAL := help
+.PHONY: help check test race steps vet fmt fuzz demo cover storm bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+check: ## everything that CI runs (STRICT=1: a skipped test fails)
+	@$(RUN) check
+
+test: ## the tests
+	@$(RUN) test ./...
+
+race: ## the tests under the race detector (needs a C compiler)
+	@$(RUN) test -race ./...
+
+steps: ## the tests with step hooks: death at every step of every protocol
+	@$(RUN) test -tags walqsteps ./...
+
+vet: ## go vet
+	go vet ./...
+	go vet -tags walqsteps,invariants ./...
+
+fmt: ## format every file
+	gofmt -l -w .
+
+fuzz: ## every fuzz target for T each (T=30s)
+	@$(RUN) fuzz $(T)
+
+demo: ## processes that die, a queue that loses nothing
+	go run ./cmd/walq demo
+
+cover: ## coverage of all packages by all tests, function by function
+	@mkdir -p build
+	@$(RUN) test -coverpkg=./... -coverprofile=build/cover.out ./...
+	go tool cover -func=build/cover.out
+
+storm: ## the SIGKILL and SIGSTOP storms for T each (T=30s)
+	@WALQ_STORM=$(T) $(RUN) test -count=1 -timeout=0 -tags walqsteps -run Storm ./...
+
+bench: ## the benchmarks; those against other libraries are in bench/
+	go test -run '^$$' -bench . -benchmem ./...
+	@if [ -f bench/go.mod ]; then cd bench && go test -run '^$$' -bench . -benchmem ./...; fi

@@ -1,0 +1,36 @@
+// Package crc32c computes CRC-32C (Castagnoli), the checksum of walq's
+// formats, for the append and read paths.
+//
+// The values are those of hash/crc32 with its Castagnoli table. What differs
+// is the price of a short input: hash/crc32 calls through a function variable,
+// so every slice handed to it escapes, and an array on the caller's stack
+// becomes an allocation per message. Here nothing escapes and nothing is
+// allocated.
+//
+// Where the processor has an instruction for it (amd64 with SSE 4.2, arm64
+// with the CRC extension) a few lines of assembly use it; everywhere else a
+// twin in Go gives the same values.
+package crc32c
+
+import "hash/crc32"
+
+// castagnoli is hash/crc32's own table; passing exactly this pointer makes
+// hash/crc32 choose its accelerated path.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// chunkBytes bounds one call into hash/crc32. Where that is a single call
+// into assembly (arm64), the scheduler cannot interrupt it, and half a GiB
+// would hold up a garbage collection for tens of milliseconds. It is a
+// multiple of the 4,032 bytes that hash/crc32 takes in one interleaved round
+// on amd64.
+const chunkBytes = 16 * 4032
+
+// updateLong leaves a long input to hash/crc32. Its p escapes: callers pass
+// it through hide first.
+func updateLong(crc uint32, p []byte) uint32 {
+	for len(p) > chunkBytes {
+		crc = crc32.Update(crc, castagnoli, p[:chunkBytes])
+		p = p[chunkBytes:]
+	}
+	return crc32.Update(crc, castagnoli, p)
+}

@@ -1,0 +1,11 @@
+//go:build !invariants && !walqsteps
+
+// Package invariants switches the thorough assertions on, under the build tag
+// of the same name. Cheap ones stand in the code always.
+package invariants
+
+// Enabled reports whether the thorough assertions are compiled in.
+const Enabled = false
+
+// Check panics unless ok; without the tag it does nothing.
+func Check(bool, string, ...any) {}

@@ -1,0 +1,113 @@
+package step
+
+import "fmt"
+
+// An ID names one place in a protocol at which a crash test can intervene.
+//
+// The numbers are written out because they appear in environment variables, in
+// seeds and in recorded failures: a new step gets the next free number at the
+// end of its list and a line in names; a number is never given twice.
+type ID int
+
+// The steps, in the order in which the protocols pass them.
+const (
+	ClaimBefore  ID = 1 // the writer has found a FREE word, nothing is written
+	ClaimAfter   ID = 2 // the claim is in the log, its frame is empty
+	CommitBefore ID = 3 // the frame is copied and summed, still CLAIMED
+	CommitAfter  ID = 4 // the frame is visible, nobody is woken
+
+	GrowBefore ID = 5 // the segment needs another extent, none is allocated
+	GrowAfter  ID = 6 // the extent is allocated, its size is not published
+
+	SealBefore ID = 7 // no room is left, the word at the end is FREE
+	SealAfter  ID = 8 // the segment is sealed, it has no successor
+
+	RollTempMade     ID = 9  // the successor exists under its temporary name
+	RollHeaderSynced ID = 10 // its header is on disk
+	RollLinked       ID = 11 // it has its final name as well
+	RollTempUnlinked ID = 12 // it has only its final name
+	RollDirSynced    ID = 13 // its name is on disk, the segment does not say so
+
+	SyncIntentSet     ID = 14 // the intent is published, nothing is flushed
+	SyncFlushBefore   ID = 15 // the next range is chosen, its flush has not begun
+	SyncFlushed       ID = 16 // the flush has succeeded, nobody knows
+	SyncDurableRaised ID = 17 // the durable position is raised, the intent stands
+	SyncIntentCleared ID = 18 // the sync is over, its waiters sleep
+	SyncPoisoned      ID = 19 // a flush has failed and the queue says so
+
+	SlotLocked            ID = 20 // the slot's byte is locked, its old claims stand
+	SlotPadded            ID = 21 // the old owner's claims are PADs
+	SlotIncarnationRaised ID = 22 // the slot has its new incarnation
+	SlotReleased          ID = 23 // the slot's byte is free again
+
+	RecoverLocked         ID = 24 // the recovery lock is held
+	RecoverScanned        ID = 25 // the cut is known, nothing is written
+	RecoverCutCleared     ID = 26 // what follows the cut is cleared
+	RecoverJumpWritten    ID = 27 // the SEAL_JUMP stands in the mapping
+	RecoverJumpSynced     ID = 28 // the SEAL_JUMP is on disk
+	RecoverQuarantined    ID = 29 // what recovery cannot use is moved aside
+	RecoverSegmentMade    ID = 30 // the segment after the jump exists
+	RecoverControlWritten ID = 31 // the control file is new in the mapping
+	RecoverControlSynced  ID = 32 // the control file is new on disk
+
+	CleanMarkWritten ID = 33 // the last participant has left a clean mark
+	CleanMarkRemoved ID = 34 // the first participant has taken it away
+)
+
+// names holds the name of each step at its number.
+var names = [...]string{
+	ClaimBefore:           "ClaimBefore",
+	ClaimAfter:            "ClaimAfter",
+	CommitBefore:          "CommitBefore",
+	CommitAfter:           "CommitAfter",
+	GrowBefore:            "GrowBefore",
+	GrowAfter:             "GrowAfter",
+	SealBefore:            "SealBefore",
+	SealAfter:             "SealAfter",
+	RollTempMade:          "RollTempMade",
+	RollHeaderSynced:      "RollHeaderSynced",
+	RollLinked:            "RollLinked",
+	RollTempUnlinked:      "RollTempUnlinked",
+	RollDirSynced:         "RollDirSynced",
+	SyncIntentSet:         "SyncIntentSet",
+	SyncFlushBefore:       "SyncFlushBefore",
+	SyncFlushed:           "SyncFlushed",
+	SyncDurableRaised:     "SyncDurableRaised",
+	SyncIntentCleared:     "SyncIntentCleared",
+	SyncPoisoned:          "SyncPoisoned",
+	SlotLocked:            "SlotLocked",
+	SlotPadded:            "SlotPadded",
+	SlotIncarnationRaised: "SlotIncarnationRaised",
+	SlotReleased:          "SlotReleased",
+	RecoverLocked:         "RecoverLocked",
+	RecoverScanned:        "RecoverScanned",
+	RecoverCutCleared:     "RecoverCutCleared",
+	RecoverJumpWritten:    "RecoverJumpWritten",
+	RecoverJumpSynced:     "RecoverJumpSynced",
+	RecoverQuarantined:    "RecoverQuarantined",
+	RecoverSegmentMade:    "RecoverSegmentMade",
+	RecoverControlWritten: "RecoverControlWritten",
+	RecoverControlSynced:  "RecoverControlSynced",
+	CleanMarkWritten:      "CleanMarkWritten",
+	CleanMarkRemoved:      "CleanMarkRemoved",
+}
+
+// String returns the step's name, or its number in parentheses if it has none.
+func (id ID) String() string {
+	if !id.valid() {
+		return fmt.Sprintf("step(%d)", int(id))
+	}
+	return names[id]
+}
+
+func (id ID) valid() bool { return id > 0 && int(id) < len(names) }
+
+// IDs returns every step in the order of the numbers, for a test that goes
+// through all of them.
+func IDs() []ID {
+	ids := make([]ID, 0, len(names)-1)
+	for n := 1; n < len(names); n++ {
+		ids = append(ids, ID(n))
+	}
+	return ids
+}
