@@ -1,0 +1,136 @@
+package segment
+
+import (
+	"github.com/walq/walq/internal/crc32c"
+)
+
+// A Frame is a decoded, verified frame. Meta and Body alias the segment.
+type Frame struct {
+	Seq   uint64 // of its first message
+	Time  int64  // nanoseconds since the Unix epoch
+	Count int    // messages in it: 1, of a batch any number, of a control frame 0
+	Kind  uint8
+	Flags uint8
+	Slot  int
+	Meta  []byte // msgpack map, often empty; always empty in a batch
+	Body  []byte // of a batch: its inner frames
+}
+
+// Frame decodes the committed frame with the word w at c and verifies it: every
+// length against its bounds, the checksum, and in a batch each inner frame with
+// its own. A wrong byte anywhere gives a CorruptError.
+func (s *Segment) Frame(c Cursor, w Word) (Frame, error) {
+	if c.Off+FrameHeader+w.Length() > s.Allocated() {
+		return Frame{}, s.corrupt(c.Off, "a frame of %d bytes runs past the allocated part of the segment", w.Size())
+	}
+	f, reason := decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, false)
+	if reason != "" {
+		return Frame{}, s.corrupt(c.Off, "%s", reason)
+	}
+	if f.Kind != KindBatch {
+		return f, nil
+	}
+	if at, reason := s.checkBatch(f); reason != "" {
+		return Frame{}, s.corrupt(c.Off+FrameHeader+at, "in a batch: %s", reason)
+	}
+	return f, nil
+}
+
+// decode is the one decoder of frames. p is the frame without its padding, w
+// its word, loaded once.
+func decode(p []byte, w Word, seq, salt uint64, inner bool) (f Frame, reason string) {
+	h := getFrameHeader(p)
+	content := p[FrameHeader:]
+	if int(h.metaLen) > len(content) {
+		return f, "the metadata is longer than the frame"
+	}
+	var sum uint32
+	switch {
+	case h.kind == KindMessage && w.Count() == 1, h.kind == KindControl && w.Count() == 0:
+		sum = crc32c.Update(0, content)
+	case h.kind == KindBatch && h.metaLen == 0 && len(content)%8 == 0 && !inner:
+	default:
+		return f, "no such kind of frame"
+	}
+	if h.checksum(salt, seq, w, sum) != h.crc {
+		return f, "the checksum does not match"
+	}
+	return Frame{
+		Seq: seq, Time: h.time, Count: w.Count(), Kind: h.kind, Flags: h.flags, Slot: w.Slot(),
+		Meta: content[:h.metaLen:h.metaLen], Body: content[h.metaLen:],
+	}, ""
+}
+
+// checkBatch verifies every inner frame before the first is handed out.
+func (s *Segment) checkBatch(f Frame) (at int64, reason string) {
+	count := 0
+	for in := f.Inner(s.Salt); ; count += in.frame.Count {
+		if reason := in.Next(); reason != "" {
+			return in.at, reason
+		}
+		if in.done {
+			break
+		}
+	}
+	if count != f.Count {
+		return 0, "the batch holds another number of messages than it says"
+	}
+	return 0, ""
+}
+
+// An Inner goes over the frames inside a batch, which alias the segment.
+type Inner struct {
+	rest  []byte
+	at    int64 // offset of the current frame within the batch's content
+	next  int64
+	seq   uint64
+	salt  uint64
+	frame Frame
+	done  bool
+}
+
+// Inner starts before the first frame of the batch f.
+func (f Frame) Inner(salt uint64) Inner { return Inner{rest: f.Body, seq: f.Seq, salt: salt} }
+
+// Frame is the current inner frame.
+func (in *Inner) Frame() Frame { return in.frame }
+
+// Done reports whether Next went past the last frame.
+func (in *Inner) Done() bool { return in.done }
+
+// Next decodes and verifies the next frame; the reason is empty when it is
+// sound. After the last one it sets Done.
+func (in *Inner) Next() (reason string) {
+	in.rest = in.rest[in.next-in.at:]
+	in.at = in.next
+	in.seq += uint64(in.frame.Count)
+	if len(in.rest) == 0 {
+		in.done, in.frame = true, Frame{}
+		return ""
+	}
+	if len(in.rest) < FrameHeader {
+		return "no room for a frame"
+	}
+	w := getWord(in.rest)
+	if !w.Valid() || w.State() != Committed {
+		return "the word is no committed frame's: " + w.String()
+	}
+	if w.Size() > int64(len(in.rest)) {
+		return "a frame is longer than the batch"
+	}
+	in.frame, reason = decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, true)
+	in.next = in.at + w.Size()
+	return reason
+}
+
+// CheckPadding reports whether the padding behind the frame's content, which no
+// checksum covers, is zero, as it was written: verify looks at it.
+func (s *Segment) CheckPadding(c Cursor, w Word) error {
+	end := c.Off + FrameHeader + w.Length()
+	for i, b := range s.r.Bytes(end, c.Off+w.Size()-end) {
+		if b != 0 {
+			return s.corrupt(end+int64(i), "the padding is not zero")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package segment
+
+import (
+	"github.com/walq/walq/internal/crc32c"
+	"github.com/walq/walq/internal/invariants"
+)
+
+// Appending. The caller finds the first Free word with WalkToFree, makes sure
+// of the room with Fits and Grow, and then
+//
+//	TryClaim   FREE -> CLAIMED       the room is mine
+//	Fill...                          copy, time, checksum
+//	Commit     CLAIMED -> COMMITTED  published; a full fence
+//
+// each transition being one compare-and-swap of the whole word. If Commit
+// fails, somebody judged this claim dead and made it a PAD: nothing was
+// published, and the caller appends again.
+
+// Fits reports whether a frame of size bytes can start at off and still leave
+// room for a SEAL in the segment.
+func (s *Segment) Fits(off, size int64) bool { return off+size+SealBytes <= s.Size }
+
+// TryClaim claims the free room at off for the frame that w, in the state
+// Claimed, describes. Room for it and for a SEAL must be allocated.
+func (s *Segment) TryClaim(off int64, w Word) bool {
+	if invariants.Enabled {
+		invariants.Check(w.State() == Claimed && off >= s.start && off+w.Size()+SealBytes <= s.Allocated(),
+			"claim of %v at %d, allocated %d", w, off, s.Allocated())
+	}
+	return s.r.Word(off).CompareAndSwap(0, uint64(w))
+}
+
+// Content is the room for metadata and body of the claimed frame w at off. It
+// aliases the segment.
+func (s *Segment) Content(off int64, w Word) []byte {
+	return s.r.Bytes(off+FrameHeader, w.Length())
+}
+
+// Fill copies a message or a control frame into a claim and finishes it.
+func (s *Segment) Fill(c Cursor, w Word, kind uint8, time int64, meta, body []byte) {
+	dst := s.Content(c.Off, w)
+	copy(dst[copy(dst, meta):], body)
+	s.Finish(c, w, kind, time, len(meta))
+}
+
+// Finish writes everything but the word of a frame whose content is in place:
+// header, checksum and padding. The checksum is computed over the mapped copy,
+// never over the caller's bytes, which might change meanwhile.
+func (s *Segment) Finish(c Cursor, w Word, kind uint8, time int64, metaLen int) {
+	finish(s.r.Bytes(c.Off, w.Size()), w.with(Committed), c.Seq, s.Salt, kind, time, metaLen)
+}
+
+func finish(p []byte, w Word, seq, salt uint64, kind uint8, time int64, metaLen int) {
+	h := frameHeader{kind: kind, metaLen: uint16(metaLen), time: time}
+	var sum uint32
+	if kind != KindBatch {
+		sum = crc32c.Update(0, p[FrameHeader:FrameHeader+w.Length()])
+	}
+	h.crc = h.checksum(salt, seq, w, sum)
+	clear(p[FrameHeader+w.Length():])
+	h.put(p)
+}
+
+// A Part is one frame of a batch to be: a message, or with Control a control
+// frame, which takes no sequence number.
+type Part struct {
+	Meta, Body []byte
+	Control    bool
+}
+
+func (p Part) kind() (kind uint8, count int) {
+	if p.Control {
+		return KindControl, 0
+	}
+	return KindMessage, 1
+}
+
+// BatchLength is the content length of a batch of these parts, and how many
+// sequence numbers it takes.
+func BatchLength(parts []Part) (length int64, count int) {
+	for _, p := range parts {
+		_, n := p.kind()
+		count += n
+		length += FrameHeader + (int64(len(p.Meta))+int64(len(p.Body))+7)&^7
+	}
+	return length, count
+}
+
+// FillBatch writes the parts as whole, committed frames into a claim made for
+// their BatchLength, and finishes it. They are published together by Commit.
+func (s *Segment) FillBatch(c Cursor, w Word, time int64, parts []Part) {
+	dst := s.Content(c.Off, w)
+	seq := c.Seq
+	for _, p := range parts {
+		kind, count := p.kind()
+		inner := MakeWord(Committed, w.Slot(), count, int64(len(p.Meta)+len(p.Body)))
+		frame := dst[:inner.Size()]
+		copy(frame[FrameHeader+copy(frame[FrameHeader:], p.Meta):], p.Body)
+		finish(frame, inner, seq, s.Salt, kind, time, len(p.Meta))
+		putWord(frame, inner)
+		dst = dst[inner.Size():]
+		seq += uint64(count)
+	}
+	s.Finish(c, w, KindBatch, time, 0)
+}
+
+// Commit publishes a claim. False means that the claim was revoked: the room
+// is a PAD, and nothing was published.
+func (s *Segment) Commit(off int64, w Word) bool {
+	return s.r.Word(off).CompareAndSwap(uint64(w), uint64(w.with(Committed)))
+}
+
+// TryPad makes the claim w at off dead room. Owners do it to abort, anyone does
+// it to a claim whose owner is dead. False means that the word changed first.
+func (s *Segment) TryPad(off int64, w Word) bool {
+	if w.State() != Claimed {
+		return false
+	}
+	if !s.r.Word(off).CompareAndSwap(uint64(w), uint64(w.with(Pad))) {
+		return false
+	}
+	s.r.Word(offPadded).Add(uint64(w.Count()))
+	return true
+}
+
+// TrySeal ends the segment at the free word at off.
+func (s *Segment) TrySeal(off int64, slot int) bool {
+	if invariants.Enabled {
+		invariants.Check(off+SealBytes <= s.Allocated(), "no room kept for a SEAL at %d", off)
+	}
+	return s.r.Word(off).CompareAndSwap(0, uint64(MakeWord(Seal, slot, 0, 0)))
+}
+
+// ForceSealJump overwrites whatever stands at off with a SEAL_JUMP. Only
+// recovery, alone with the queue, may do this.
+func (s *Segment) ForceSealJump(off int64) {
+	s.r.Word(off).Store(uint64(MakeWord(SealJump, 0, 0, 0)))
+}
