@@ -1,0 +1,314 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walq/walq/internal/step"
+	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
+)
+
+// Appended tells where an append lies.
+type Appended struct {
+	Seq uint64   // sequence number of its first message
+	End Position // the position behind its frame
+}
+
+// A draft is what one frame will hold.
+type draft struct {
+	kind   uint8
+	count  int
+	length int64
+	meta   []byte
+	body   []byte
+	parts  []segment.Part     // of a batch
+	fill   func([]byte) error // instead of body: encodes in place
+}
+
+// Append commits one message: it is visible to every process when Append
+// returns, and durable when WaitDurable says so. meta is a metadata map or
+// empty. The slices are copied. It neither waits nor allocates, but for growing
+// the file, a roll, and a disk that is 2^32 messages behind.
+func (l *Log) Append(meta, body []byte) (Appended, error) {
+	d := draft{kind: segment.KindMessage, count: 1, length: int64(len(meta)) + int64(len(body)), meta: meta, body: body}
+	return l.append(&d)
+}
+
+// AppendFunc commits one message of n bytes that fill writes straight into the
+// log. If fill fails or panics nothing is appended. It may be called again, for
+// other memory, if the process was stopped meanwhile for longer than the stall
+// time-out. The bytes are not zero at first, and must not be kept.
+func (l *Log) AppendFunc(meta []byte, n int, fill func([]byte) error) (Appended, error) {
+	d := draft{kind: segment.KindMessage, count: 1, length: int64(len(meta)) + int64(n), meta: meta, fill: fill}
+	return l.append(&d)
+}
+
+// AppendBatch commits the parts as one: all of them become visible together, or
+// none. Their sequence numbers follow on one another.
+func (l *Log) AppendBatch(parts []segment.Part) (Appended, error) {
+	if len(parts) == 0 {
+		return Appended{}, errors.New("an empty batch")
+	}
+	for i := range parts {
+		if n := len(parts[i].Meta); n > segment.MaxMeta {
+			return Appended{}, fmt.Errorf("message %d of the batch has %d bytes of metadata, at most %d fit: %w", i, n, segment.MaxMeta, ErrTooLarge)
+		}
+	}
+	length, count := segment.BatchLength(parts)
+	if count > segment.MaxCount {
+		return Appended{}, fmt.Errorf("a batch of %d messages, at most %d fit: %w", count, segment.MaxCount, ErrTooLarge)
+	}
+	d := draft{kind: segment.KindBatch, count: count, length: length, parts: parts}
+	return l.append(&d)
+}
+
+// MaxContent is the size in bytes of the largest message, metadata included,
+// that fits a segment of this queue.
+func (l *Log) MaxContent() int64 { return segment.MaxContent(l.settings.SegmentSize) }
+
+func (l *Log) append(d *draft) (a Appended, err error) {
+	if err := l.checkDraft(d); err != nil {
+		return a, err
+	}
+	defer mmap.Recover(mmap.Protect(), &err)
+	for {
+		a, done, err := l.appendOnce(d)
+		if done || err != nil {
+			return a, err
+		}
+	}
+}
+
+func (l *Log) checkDraft(d *draft) error {
+	if len(d.meta) > segment.MaxMeta {
+		return fmt.Errorf("%d bytes of metadata, at most %d fit: %w", len(d.meta), segment.MaxMeta, ErrTooLarge)
+	}
+	if limit := l.MaxContent(); d.length > limit {
+		return fmt.Errorf("%d bytes, at most %d fit a segment of %d bytes: %w", d.length, limit, l.settings.SegmentSize, ErrTooLarge)
+	}
+	if l.slot < 0 {
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// appendOnce claims room, fills it and commits. done is false if the claim was
+// revoked meanwhile because this process was taken for stopped: nothing was
+// published, and the caller tries again.
+func (l *Log) appendOnce(d *draft) (a Appended, done bool, err error) {
+	ticket, ok := l.gate.enter()
+	if !ok {
+		return a, false, ErrClosed
+	}
+	var own claim
+	defer l.leaveClaim(ticket, &own)
+	if own, err = l.claim(d.length, d.count); err != nil {
+		return a, false, err
+	}
+	now := l.now()
+	switch {
+	case d.kind == segment.KindBatch:
+		own.s.FillBatch(own.c, own.w, now, d.parts)
+	case d.fill != nil:
+		dst := own.s.Content(own.c.Off, own.w)
+		n := copy(dst, d.meta)
+		if err := d.fill(dst[n:len(dst):len(dst)]); err != nil {
+			return a, false, err
+		}
+		own.s.Finish(own.c, own.w, d.kind, now, len(d.meta))
+	default:
+		own.s.Fill(own.c, own.w, d.kind, now, d.meta, d.body)
+	}
+	return l.commit(&own, now)
+}
+
+// A claim is room in the log that this handle owns.
+type claim struct {
+	s *seg // nil: nothing is claimed
+	c segment.Cursor
+	w segment.Word
+}
+
+// leaveClaim ends an append. Whatever way it ends, by return, panic, fault or
+// Goexit: a claim that was not committed becomes dead room at once, so that
+// nobody waits for it.
+func (l *Log) leaveClaim(ticket uint32, own *claim) {
+	if own.s != nil {
+		own.s.TryPad(own.c.Off, own.w)
+	}
+	l.gate.exit(ticket)
+}
+
+// commit publishes a claim that is filled.
+func (l *Log) commit(own *claim, now int64) (a Appended, done bool, err error) {
+	step.At(step.CommitBefore)
+	s, next := own.s, own.c.After(own.w)
+	if !s.Commit(own.c.Off, own.w) {
+		own.s = nil // revoked
+		return a, false, nil
+	}
+	step.At(step.CommitAfter)
+	own.s = nil
+	s.Passed(own.c, next, now)
+	return Appended{own.c.Seq, s.position(next.Off)}, true, nil
+}
+
+// claim finds the tail and claims room there for a frame. The caller is inside
+// the gate.
+func (l *Log) claim(length int64, count int) (claim, error) {
+	if p := l.ctl.poisoned(); p != nil {
+		return claim{}, &PoisonError{*p}
+	}
+	w := segment.MakeWord(segment.Claimed, l.slot, count, length)
+	size := w.Size()
+	s := l.tail.Load()
+	c := s.ownTail()
+	for {
+		there, err := s.Word(c.Off)
+		if err != nil {
+			return claim{}, err
+		}
+		switch {
+		case there == 0 && !s.Fits(c.Off, size):
+			step.At(step.SealBefore)
+			s.TrySeal(c.Off, l.slot)
+			step.At(step.SealAfter)
+		case there == 0 && c.Off+size+segment.SealBytes > s.Allocated():
+			step.At(step.GrowBefore)
+			if err := s.Grow(c.Off + size + segment.SealBytes); err != nil {
+				return claim{}, err
+			}
+			step.At(step.GrowAfter)
+		case there == 0:
+			step.At(step.ClaimBefore)
+			if s.TryClaim(c.Off, w) {
+				s.own.Store(s.Pack(c.After(w)))
+				step.At(step.ClaimAfter)
+				return claim{s, c, w}, nil
+			}
+		case there.Sealed():
+			if s, err = l.roll(s, c, there); err != nil {
+				return claim{}, err
+			}
+			c = s.ownTail()
+		default:
+			c = c.After(there)
+		}
+	}
+}
+
+// roll makes the segment after s, which is sealed by w at end, the one where
+// this handle appends, and makes it at all if nobody did.
+func (l *Log) roll(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
+	l.rolling.Lock()
+	defer l.rolling.Unlock()
+	if now := l.tail.Load(); now != s {
+		return now, nil // another goroutine of this handle was faster
+	}
+	if err := l.keepInReach(end.Seq); err != nil {
+		return nil, err
+	}
+	n, err := l.successor(&l.table, s, end, w)
+	if err == nil && n == nil {
+		n, err = l.makeSuccessor(s, end, w)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.First < l.ctl.oldest() {
+		return l.overtaken(s, n)
+	}
+	l.tail.Store(n)
+	l.keeper.retire(s)
+	return n, nil
+}
+
+// keepInReach syncs before the log runs 2^32 messages ahead of the durable
+// position: recovery relies on it when it jumps beyond every sequence number
+// that was ever handed out. A segment holds fewer than 2^27, and this is asked
+// once for each.
+func (l *Log) keepInReach(seq uint64) error {
+	const reach = 1<<32 - 1<<28
+	if seq-l.ctl.word(ctlDurableSeq).Load() < reach {
+		return nil
+	}
+	return l.awaitDurable(context.Background(), target{seq: seq - reach/2})
+}
+
+// overtaken: the log was trimmed beyond s while this handle slept, and the
+// successor n that it found or made is a relic. Begin again from what is kept.
+func (l *Log) overtaken(s, n *seg) (*seg, error) {
+	err := l.log.Unlink(segment.Name(n.First))
+	l.table.release(n)
+	if err != nil && !isNotExist(err) {
+		return nil, err
+	}
+	kept, err := l.locate(&l.table, l.ctl.durable())
+	if err != nil {
+		return nil, err
+	}
+	l.tail.Store(kept)
+	l.keeper.retire(s)
+	return kept, nil
+}
+
+// makeSuccessor makes the segment after s. Any number of processes may do so at
+// once: the name is linked by exactly one, and the others use that.
+func (l *Log) makeSuccessor(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
+	n, err := l.linkNext(s, end, successorName(end, w), s.Epoch, l.nextTempName())
+	if isExist(err) {
+		n, err = l.successor(&l.table, s, end, w)
+		if err == nil && n == nil {
+			err = fmt.Errorf("%s appeared and vanished: is somebody removing files by hand?", segment.Name(successorName(end, w)))
+		}
+	}
+	return n, err
+}
+
+func (l *Log) nextTempName() string {
+	return tempName(l.slot, l.incarnation, l.keeper.temporaries.Add(1))
+}
+
+// linkNext makes a segment whole under a temporary name, syncs it, and only
+// then gives it its name: whoever finds the name finds a whole segment, also
+// after a power loss.
+func (l *Log) linkNext(s *seg, end segment.Cursor, first, epoch uint64, temp string) (*seg, error) {
+	made, temp, err := l.newFile(temp, s.Size)
+	if err != nil {
+		return nil, err
+	}
+	step.At(step.RollTempMade)
+	made.SetHeader(segment.Header{
+		Size: s.Size, Ordinal: s.Ordinal + 1, First: first, Epoch: epoch,
+		PrevFirst: s.First, PrevEnd: end.Seq, Durable: uint64(l.ctl.durable()),
+		Salt: newSalt(), Created: time.Now().UnixNano(), Queue: l.ctl.queue,
+	})
+	err = made.FlushShared()
+	if err == nil {
+		err = made.File().Sync()
+	}
+	step.At(step.RollHeaderSynced)
+	name := segment.Name(first)
+	if err == nil {
+		err = l.log.Link(temp, name)
+	}
+	step.At(step.RollLinked)
+	err = errors.Join(err, l.log.Unlink(temp))
+	step.At(step.RollTempUnlinked)
+	if err != nil {
+		return nil, joinFirst(err, made.Close())
+	}
+	if err := l.log.Sync(); err != nil {
+		return nil, joinFirst(l.poison(err), made.Close())
+	}
+	made.SetLinked()
+	step.At(step.RollDirSynced)
+	made.Rename(l.log.Join(name))
+	return l.table.adopt(made)
+}
+
+// A Part is one message, or control frame, of a batch.
+type Part = segment.Part

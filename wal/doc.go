@@ -1,0 +1,9 @@
+// Package wal is the log: a directory of segments that any number of processes
+// append to and read from at once, with a control file of shared words and a
+// lock file that tells who is alive. It rolls, recovers and trims; the order
+// of its steps is what keeps every acknowledged message, so each step names
+// the failure that it is for.
+//
+// The protocols were checked as models before they were written; docs/DESIGN.md
+// tells which.
+package wal

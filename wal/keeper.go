@@ -1,0 +1,426 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
+)
+
+// The keeper is one goroutine of an active writer. While appends go on it looks
+// around every keeperTick and does what the append path should not: it keeps a
+// clock, makes pages ready ahead of the tail, prepares the next segment, syncs
+// as the durability asks, gives back segments that are no longer written. When
+// appends pause it gives back what it prepared and sleeps until the next one
+// calls it: an idle queue has no ticking goroutine.
+
+const (
+	// keeperTick bounds how far the cached clock lags.
+	keeperTick = time.Millisecond
+	// restAfter is how long after the last append the keeper goes to rest.
+	restAfter = 20 * time.Millisecond
+	// aheadTime is how far ahead of the tail pages are made ready, measured
+	// in time at the present rate of appending: long enough for a slow disk
+	// to allocate an extent.
+	aheadTime     = 50 * time.Millisecond
+	maxAheadBytes = 32 << 20
+	// minAheadRate is the rate, bytes a tick, below which page faults cost
+	// less than preparing.
+	minAheadRate = 16 << 10
+	// controlSyncEvery is how far the control file's copy on disk may lag.
+	controlSyncEvery = time.Second
+	// settleEvery is how often a queue that is not synced learns how far its
+	// frames are final, so that nobody walks far to find dead claims.
+	settleEvery = time.Second
+	// maxRetired bounds the segments kept open only because they are not
+	// synced yet.
+	maxRetired = 64
+)
+
+type keeper struct {
+	clock       atomic.Int64 // nanoseconds since the Unix epoch, 0 while at rest
+	wake        chan struct{}
+	quit        chan struct{}
+	gone        chan struct{}
+	start       sync.Once
+	started     atomic.Bool
+	flush       atomic.Uint32 // flushIdle, flushRunning or flushAgain
+	temporaries atomic.Uint64
+
+	mu       sync.Mutex
+	retired  []*seg
+	prepared *segment.Segment // not linked yet, named prepName
+	prepName string
+	flushing sync.WaitGroup
+}
+
+// States of the background sync.
+const (
+	flushIdle    = iota
+	flushRunning // one goroutine syncs
+	flushAgain   // and somebody came since it began
+)
+
+func (k *keeper) init() {
+	k.wake = make(chan struct{}, 1)
+	k.quit = make(chan struct{})
+	k.gone = make(chan struct{})
+}
+
+// now is the time for a frame: at most about two ticks old while the keeper is
+// awake, exact when it has to be woken.
+func (l *Log) now() int64 {
+	if t := l.keeper.clock.Load(); t != 0 {
+		return t
+	}
+	k := &l.keeper
+	if !k.started.Load() {
+		k.start.Do(func() {
+			k.started.Store(true)
+			go l.keep()
+		})
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+	return time.Now().UnixNano()
+}
+
+// stop ends the keeper and waits for it. The gate is shut already.
+func (k *keeper) stop() {
+	close(k.quit)
+	k.start.Do(func() { close(k.gone) }) // it never ran
+	<-k.gone
+	k.flushing.Wait()
+}
+
+// A watch is what the keeper remembers from one tick to the next.
+type watch struct {
+	lastMove    time.Time
+	lastControl time.Time
+	lastSync    time.Time
+	lastSettle  time.Time
+	end         Position // of the tail at the last tick
+	durable     Position // when the control file was last synced
+	rate        int64    // bytes appended a tick, smoothed
+	touched     Position // pages are ready up to here
+}
+
+func (l *Log) keep() {
+	k := &l.keeper
+	defer close(k.gone)
+	defer k.clock.Store(0)
+	timer := time.NewTimer(0)
+	<-timer.C
+	w := watch{lastControl: time.Now()}
+	for {
+		select {
+		case <-k.wake:
+		case <-k.quit:
+			return
+		}
+		w.lastMove, w.lastSync, w.lastSettle = time.Now(), time.Now(), time.Now()
+		for {
+			timer.Reset(keeperTick)
+			select {
+			case <-timer.C:
+			case <-k.quit:
+				return
+			}
+			if l.tick(&w) && l.rest(&w) {
+				break
+			}
+		}
+	}
+}
+
+// rest stops the clock, so that the next append calls the keeper. An append
+// moves the tail before it looks at the clock, so either it sees the clock
+// stopped, or it is seen here and the keeper stays awake.
+func (l *Log) rest(w *watch) bool {
+	l.keeper.clock.Store(0)
+	s := l.tail.Load()
+	return s.position(s.ownTail().Off) == w.end || l.ctl.poisoned() != nil
+}
+
+// tick looks after everything once; true: nothing is going on any more.
+func (l *Log) tick(w *watch) (resting bool) {
+	var err error
+	func() {
+		defer mmap.Recover(mmap.Protect(), &err)
+		resting, err = l.tickGuarded(w)
+	}()
+	if err != nil && !errors.Is(err, ErrPoisoned) {
+		l.warn("background work failed", "queue", l.dir.Path(), "err", err)
+	}
+	return resting || err != nil
+}
+
+func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
+	now := time.Now()
+	l.keeper.clock.Store(now.UnixNano())
+	s := l.tail.Load()
+	end := s.position(s.ownTail().Off)
+	moved := end != w.end
+	if moved {
+		w.lastMove = now
+	}
+	l.follow(w, s, end)
+	l.keepSynced(w, now, end)
+	if err := errors.Join(l.keepControl(w, now, false), l.keepSettled(w, now)); err != nil {
+		return false, err
+	}
+	l.releaseRetired()
+	waiting := l.durability() == SyncInterval && l.behind() && l.ctl.poisoned() == nil
+	if waiting || now.Sub(w.lastMove) < restAfter {
+		return false, nil
+	}
+	return true, errors.Join(l.keepControl(w, now, true), l.dropPrepared())
+}
+
+// follow makes pages ready ahead of the tail and prepares the next segment.
+func (l *Log) follow(w *watch, s *seg, end Position) {
+	var bytes int64
+	if w.end.ordinal() == end.ordinal() {
+		bytes = max(end.off()-w.end.off(), 0)
+	} else if w.end != 0 {
+		bytes = s.Size
+	}
+	w.end = end
+	w.rate = (3*w.rate + bytes) / 4
+	if w.rate < minAheadRate || mmap.HeapFiles() {
+		return
+	}
+	ahead := min(w.rate*int64(aheadTime/keeperTick), maxAheadBytes)
+	from := max(w.touched, end)
+	if from.ordinal() != s.Ordinal {
+		from = end
+	}
+	to := min(end.off()+ahead, s.Size)
+	if to > from.off() {
+		if err := s.Grow(to); err == nil { // a full disk is the appender's to report
+			s.Region().Touch(from.off(), to-from.off())
+			w.touched = makePosition(s.Ordinal, to)
+		}
+	}
+	if end.off()+2*ahead > s.Size {
+		l.prepare(s.Size, ahead)
+	}
+}
+
+// prepare makes the file of the next segment, allocated and in memory, without
+// a header. One writer does so at a time; a full disk is not reported here.
+func (l *Log) prepare(size, ahead int64) {
+	k := &l.keeper
+	k.mu.Lock()
+	have := k.prepared != nil
+	k.mu.Unlock()
+	if have {
+		return
+	}
+	if ok, err := l.locks.TryLock(lockPrepare, true); !ok || err != nil {
+		return
+	}
+	name := l.nextTempName()
+	made, err := l.createFile(name, size, ahead)
+	if err != nil {
+		l.unlockPrepare()
+		return
+	}
+	made.Region().Touch(0, made.Allocated())
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.prepared, k.prepName = made, name
+}
+
+func (l *Log) unlockPrepare() {
+	if err := l.locks.Unlock(lockPrepare); err != nil {
+		l.warn("cannot unlock", "err", err)
+	}
+}
+
+// newFile gives a segment file without a header: the prepared one, or a new one
+// under the name temp.
+func (l *Log) newFile(temp string, size int64) (*segment.Segment, string, error) {
+	k := &l.keeper
+	k.mu.Lock()
+	made, name := k.prepared, k.prepName
+	k.prepared, k.prepName = nil, ""
+	k.mu.Unlock()
+	if made != nil {
+		l.unlockPrepare()
+		return made, name, nil
+	}
+	made, err := l.createFile(temp, size, 0)
+	return made, temp, err
+}
+
+func (l *Log) createFile(name string, size, extent int64) (*segment.Segment, error) {
+	made, err := segment.Create(l.log, name, l.perms.file, size, extent)
+	if err == nil && l.table.random {
+		err = made.Region().Random() // before the first page is touched
+	}
+	return made, err
+}
+
+// dropPrepared gives back the disk and the memory of a segment that nobody
+// came to need.
+func (l *Log) dropPrepared() error {
+	k := &l.keeper
+	k.mu.Lock()
+	made, name := k.prepared, k.prepName
+	k.prepared, k.prepName = nil, ""
+	k.mu.Unlock()
+	if made == nil {
+		return nil
+	}
+	l.unlockPrepare()
+	return errors.Join(made.Close(), l.log.Unlink(name))
+}
+
+// keepSynced bounds how far the disk lags on a SyncInterval queue.
+func (l *Log) keepSynced(w *watch, now time.Time, end Position) {
+	if l.durability() == SyncInterval && now.Sub(w.lastSync) >= l.o.SyncEvery && end > l.ctl.durable() {
+		w.lastSync = now
+		l.SyncSoon()
+	}
+}
+
+// SyncSoon starts a sync of everything appended so far and does not wait for
+// it. A failure poisons the queue, which every later call tells. Whoever comes
+// while a sync runs is served by the next one.
+func (l *Log) SyncSoon() {
+	k := &l.keeper
+	for {
+		switch k.flush.Load() {
+		case flushAgain:
+			return
+		case flushRunning:
+			if k.flush.CompareAndSwap(flushRunning, flushAgain) {
+				return
+			}
+		case flushIdle:
+			if k.flush.CompareAndSwap(flushIdle, flushRunning) {
+				l.startFlush()
+				return
+			}
+		}
+	}
+}
+
+func (l *Log) startFlush() {
+	k := &l.keeper
+	ticket, ok := l.gate.enter()
+	if !ok {
+		k.flush.Store(flushIdle)
+		return
+	}
+	k.flushing.Add(1) // inside the gate: Close waits for it
+	l.gate.exit(ticket)
+	go func() {
+		defer k.flushing.Done()
+		for {
+			if err := l.Sync(context.Background()); err != nil && !errors.Is(err, ErrPoisoned) {
+				l.warn("a sync in the background failed", "queue", l.dir.Path(), "err", err)
+			}
+			if k.flush.CompareAndSwap(flushRunning, flushIdle) {
+				return
+			}
+			k.flush.Store(flushRunning)
+		}
+	}()
+}
+
+// keepControl writes the control file to disk now and then, so that a recovery
+// after a power loss need not begin far back.
+func (l *Log) keepControl(w *watch, now time.Time, last bool) error {
+	d := l.ctl.durable()
+	if d == w.durable || !last && d.ordinal() == w.durable.ordinal() && now.Sub(w.lastControl) < controlSyncEvery {
+		return nil
+	}
+	w.lastControl, w.durable = now, d
+	return l.syncControl()
+}
+
+// keepSettled raises the settled position of a queue that is seldom synced.
+func (l *Log) keepSettled(w *watch, now time.Time) error {
+	if now.Sub(w.lastSettle) < settleEvery {
+		return nil
+	}
+	w.lastSettle = now
+	from := l.ctl.settled()
+	s, err := l.locate(&l.table, from)
+	if err != nil {
+		return err
+	}
+	c := segment.Cursor{Off: from.off()}
+	for {
+		var word segment.Word
+		c, word, err = s.Walk(c)
+		if err != nil {
+			break
+		}
+		l.ctl.raiseSettled(s.position(c.Off))
+		if !word.Sealed() {
+			break
+		}
+		n, serr := l.successorAt(s, word)
+		if err = serr; n == nil {
+			break
+		}
+		l.table.release(s)
+		s, c = n, n.Start()
+	}
+	l.table.release(s)
+	return err
+}
+
+// retire hands over a segment in which this handle appends no more. It stays
+// open until it is synced: the kernel reports a failed write to those who had
+// the file open, and may forget it when nobody has.
+func (k *keeper) retire(s *seg) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.retired = append(k.retired, s)
+}
+
+func (k *keeper) takeRetired() []*seg {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.retired
+	k.retired = nil
+	return r
+}
+
+func (l *Log) releaseRetired() {
+	var keep, done []*seg
+	all := l.keeper.takeRetired()
+	durable := l.ctl.durable()
+	for i, s := range all {
+		switch {
+		case s.Ordinal < durable.ordinal():
+			done = append(done, s)
+		case len(all)-i > maxRetired:
+			// Too many to hold: the next sync must not believe that the
+			// kernel told it of every error.
+			l.ctl.word(ctlIntentOwner).Store(standingIntent)
+			done = append(done, s)
+		default:
+			keep = append(keep, s)
+		}
+	}
+	if len(done) > 0 {
+		l.gate.quiesce() // nobody is inside who saw it as the tail
+		for _, s := range done {
+			l.table.release(s)
+		}
+	}
+	for _, s := range keep {
+		l.keeper.retire(s)
+	}
+}

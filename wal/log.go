@@ -1,0 +1,211 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/walq/walq/mmap"
+)
+
+// Options say how a queue is opened. They are copied.
+type Options struct {
+	// Create makes the queue with these settings if there is none; nil:
+	// a missing queue is an error.
+	Create *Settings
+	// Durability of this handle's appends; 0: the queue's own.
+	Durability Durability
+	// SyncEvery is how far SyncInterval may lag; 0 means DefaultSyncEvery.
+	SyncEvery time.Duration
+	// StallTimeout is how long a live participant may hold others up in the
+	// middle of an append before its claim is revoked; 0 means
+	// DefaultStallTimeout, a negative value never.
+	StallTimeout time.Duration
+	// ReadOnly: never write a byte, take no slot.
+	ReadOnly bool
+	// Snapshot: the files were copied or restored, so even on the same boot
+	// they may be what a power loss leaves.
+	Snapshot bool
+	// AnyFileSystem: do not refuse file systems that are known as unsafe.
+	AnyFileSystem bool
+	// Role is shown by Stats, up to 8 bytes.
+	Role string
+	// Logger gets what needs attention but is no error of a call; nil: nothing.
+	Logger *slog.Logger
+}
+
+// Defaults of Options.
+const (
+	// DefaultSyncEvery bounds what a power loss takes from a SyncInterval
+	// queue; a sync each 100 ms costs a disk nothing.
+	DefaultSyncEvery = 100 * time.Millisecond
+	// DefaultStallTimeout is longer than any pause of a healthy process and
+	// short enough not to be noticed as an outage.
+	DefaultStallTimeout = time.Second
+)
+
+// A Log is one handle on a queue's log. Its methods are safe for concurrent
+// use. A process may open the same queue several times; each handle is a
+// participant of its own. After a fork the child must open anew.
+type Log struct {
+	files
+	table
+	member
+	o        Options
+	settings Settings
+
+	gate    gate
+	closing chan struct{}       // closed when Close begins: waits end
+	tail    atomic.Pointer[seg] // where this handle's appenders are; nil if read-only
+	rolling sync.Mutex          // one roll at a time within the handle
+	pending pendingClaims
+	syncer  syncer
+	keeper  keeper
+}
+
+// A member is what makes a handle a participant.
+type member struct {
+	slot        int // -1 if read-only
+	incarnation uint64
+}
+
+// tag names the participant and its incarnation in one word that is never 0.
+func (m member) tag() uint64 { return m.incarnation<<16 | uint64(m.slot+1) }
+
+// Open opens the queue in a directory, recovers it if that is needed, and joins
+// it. Waiting for another process that recovers honours ctx.
+func Open(ctx context.Context, path string, o Options) (_ *Log, err error) {
+	if err := mmap.Supported(); err != nil {
+		return nil, err
+	}
+	defer mmap.Recover(mmap.Protect(), &err)
+	if o.SyncEvery <= 0 {
+		o.SyncEvery = DefaultSyncEvery
+	}
+	if o.StallTimeout == 0 {
+		o.StallTimeout = DefaultStallTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{o: o, member: member{slot: -1}, closing: make(chan struct{})}
+	if err := l.openFiles(ctx, path); err != nil {
+		return nil, errors.Join(err, l.files.close())
+	}
+	l.table.open = map[uint64]*seg{}
+	l.table.readOnly = o.ReadOnly
+	l.table.random = l.durability() != SyncNever
+	l.syncer.init()
+	l.keeper.init()
+	if o.ReadOnly {
+		return l, nil
+	}
+	if err := l.join(ctx); err != nil {
+		return nil, errors.Join(err, l.abandon())
+	}
+	return l, nil
+}
+
+func (l *Log) durability() Durability {
+	if l.o.Durability != 0 {
+		return l.o.Durability
+	}
+	return l.settings.Durability
+}
+
+// Durability is when appends through this handle are acknowledged.
+func (l *Log) Durability() Durability { return l.durability() }
+
+// Settings are the queue's own.
+func (l *Log) Settings() Settings { return l.settings }
+
+// Queue is the queue's identity.
+func (l *Log) Queue() [16]byte { return l.ctl.queue }
+
+// Path is the queue's directory.
+func (l *Log) Path() string { return l.dir.Path() }
+
+// Closed reports whether Close was called.
+func (l *Log) Closed() bool { return l.gate.closed.Load() }
+
+// abandon gives everything back after a failed open.
+func (l *Log) abandon() error {
+	l.releaseAll()
+	return l.files.close()
+}
+
+// releaseAll drops what the handle itself holds of the table. Readers and
+// claims drop theirs.
+func (l *Log) releaseAll() {
+	l.table.release(l.tail.Swap(nil))
+	l.syncer.dropCursor(&l.table)
+	for _, s := range l.keeper.takeRetired() {
+		l.table.release(s)
+	}
+}
+
+// Close leaves the queue: it waits for appends that are under way, gives back
+// claims that were never committed, and as the last participant syncs the log
+// and marks it clean. Further calls return ErrClosed.
+func (l *Log) Close() (err error) {
+	defer mmap.Recover(mmap.Protect(), &err)
+	if !l.gate.close() {
+		return ErrClosed
+	}
+	close(l.closing)
+	l.gate.drainAll()
+	l.keeper.stop()
+	l.pending.abortAll()
+	if l.slot >= 0 {
+		err = l.leave()
+	}
+	l.releaseAll()
+	return errors.Join(err, l.files.close())
+}
+
+// leave frees the slot, having marked the queue clean if nobody else is there.
+func (l *Log) leave() error {
+	var errs []error
+	if l.durability() == SyncInterval {
+		errs = append(errs, l.syncAll(context.Background()))
+	}
+	alone, err := l.tryAlone()
+	errs = append(errs, err)
+	if alone {
+		errs = append(errs, l.markClean(), l.locks.Unlock(lockRecovery))
+	} else if l.behind() {
+		// What was appended and never synced is nobody's business now: the
+		// next sync must not believe that the kernel told it of every error.
+		l.ctl.word(ctlIntentOwner).Store(standingIntent)
+	}
+	errs = append(errs, l.dropPrepared())
+	if l.ctl.poisoned() == nil {
+		errs = append(errs, l.ctl.sync())
+	}
+	errs = append(errs, l.releaseSlot())
+	err = errors.Join(errs...)
+	if errors.Is(err, ErrPoisoned) {
+		return nil // whoever appends was told; closing is not where it matters
+	}
+	return err
+}
+
+// tryAlone takes the recovery lock exclusively if that is possible at once and
+// no other participant is there.
+func (l *Log) tryAlone() (bool, error) {
+	ok, err := l.locks.TryLock(lockRecovery, true)
+	if !ok || err != nil {
+		return false, err
+	}
+	others, err := l.locks.HeldByOther(lockSlots, maxSlots)
+	if err == nil && !others {
+		return true, nil
+	}
+	return false, errors.Join(err, l.locks.Unlock(lockRecovery))
+}
+
+func (l *Log) warn(msg string, args ...any) { l.o.Logger.Warn(fmt.Sprintf("walq: %s", msg), args...) }

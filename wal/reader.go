@@ -1,0 +1,296 @@
+package wal
+
+import (
+	"errors"
+
+	"github.com/walq/walq/internal/spin"
+	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
+)
+
+// A Reader goes over the log in order. It is for one goroutine at a time.
+type Reader struct {
+	l       *Log
+	durable bool // stop at what a power loss could undo
+
+	s     *seg
+	c     segment.Cursor
+	inner segment.Inner // the batch being delivered
+	batch bool
+	next  segment.Cursor // behind that batch
+	from  uint64         // messages with lower sequence numbers are passed over
+	since int64          // until one is found, so are those of an earlier time
+	skip  uint64         // and so many messages besides
+
+	buf []byte // of the message that Next returned
+	o   observer
+	err error // repeated until a seek
+	gap error // reported once
+	cut bool  // read-only: the queue awaits recovery, which will cut at the first bad frame
+}
+
+// NewReader makes a reader that stands before the oldest message. With durable
+// it never goes beyond what is on stable storage.
+func (l *Log) NewReader(durable bool) (_ *Reader, err error) {
+	ticket, ok := l.gate.enter()
+	if !ok {
+		return nil, ErrClosed
+	}
+	defer l.gate.exit(ticket)
+	defer mmap.Recover(mmap.Protect(), &err)
+	r := &Reader{l: l, durable: durable}
+	if l.o.ReadOnly {
+		if r.cut, err = l.awaitsRecovery(); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.seekOldest()
+}
+
+// awaitsRecovery reports whether a power loss went by since the queue was last
+// used, and nobody recovered it yet.
+func (l *Log) awaitsRecovery() (bool, error) {
+	b, err := l.ctl.boot()
+	if err != nil || b.clean && !l.o.Snapshot {
+		return false, err
+	}
+	if b.id == l.bootID && !l.o.Snapshot {
+		return false, nil
+	}
+	used, err := l.locks.HeldByOther(lockSlots, maxSlots)
+	return !used, err
+}
+
+// Close gives the reader's mapping back.
+func (r *Reader) Close() {
+	r.l.table.release(r.s)
+	r.s = nil
+	r.err = ErrClosed
+}
+
+// A Message is one message of the log.
+type Message struct {
+	Seq  uint64
+	Time int64  // nanoseconds since the Unix epoch
+	Meta []byte // msgpack map, often empty
+	Body []byte
+}
+
+// Next returns the next message, verified and copied: Meta and Body are valid
+// until the next call. false without an error: there is none yet. A corrupt
+// frame is reported again at each call, until a seek; a GapError once.
+func (r *Reader) Next() (m Message, ok bool, err error) {
+	ticket, ok := r.l.gate.enter()
+	if !ok {
+		return m, false, ErrClosed
+	}
+	defer r.l.gate.exit(ticket)
+	defer mmap.Recover(mmap.Protect(), &err)
+	f, ok, err := r.wanted()
+	if !ok || err != nil {
+		return m, false, err
+	}
+	n := len(f.Meta)
+	r.buf = append(append(r.buf[:0], f.Meta...), f.Body...)
+	return Message{f.Seq, f.Time, r.buf[:n:n], r.buf[n:]}, true, nil
+}
+
+// View calls fn with the next message in place: Meta and Body are the log's own
+// memory, valid only until fn returns, and must not be written. fn must not
+// close the log. ok is false if there is no message yet.
+func (r *Reader) View(fn func(Message) error) (ok bool, err error) {
+	ticket, ok := r.l.gate.enter()
+	if !ok {
+		return false, ErrClosed
+	}
+	defer r.l.gate.exit(ticket)
+	defer mmap.Recover(mmap.Protect(), &err)
+	f, ok, err := r.wanted()
+	if !ok || err != nil {
+		return false, err
+	}
+	return true, fn(Message{f.Seq, f.Time, f.Meta, f.Body})
+}
+
+// wanted goes on to the next message that the last seek asked for.
+func (r *Reader) wanted() (f segment.Frame, ok bool, err error) {
+	if r.gap != nil {
+		err, r.gap = r.gap, nil
+		return f, false, err
+	}
+	for {
+		f, ok, err = r.try()
+		switch {
+		case !ok || err != nil:
+			return f, false, err
+		case r.skip > 0:
+			r.skip--
+		case f.Time < r.since:
+		default:
+			r.since = 0
+			return f, true, nil
+		}
+	}
+}
+
+// An outcome is what came of looking at one frame.
+type outcome int
+
+const (
+	wait    outcome = iota // nothing to be had now; the reader has not moved
+	again                  // stepped over it
+	deliver                // it holds a message for the caller
+)
+
+func (r *Reader) try() (f segment.Frame, ok bool, err error) {
+	if r.err != nil {
+		return f, false, r.err
+	}
+	for out := again; out == again; {
+		if r.batch {
+			f, out = r.nextInner()
+			continue
+		}
+		w, err := r.s.Word(r.c.Off)
+		if err != nil {
+			return f, false, r.fail(err)
+		}
+		switch w.State() {
+		case segment.Committed:
+			f, out, err = r.committed(w)
+		case segment.Pad:
+			r.c = r.c.After(w)
+		case segment.Claimed:
+			out, err = r.claimed(w)
+		case segment.Seal, segment.SealJump:
+			out, err = r.cross(w)
+		default:
+			out = wait
+		}
+		if err != nil || out == wait {
+			return f, false, err
+		}
+	}
+	return f, r.err == nil, r.err
+}
+
+// committed verifies the frame at the cursor and steps over it.
+func (r *Reader) committed(w segment.Word) (f segment.Frame, out outcome, err error) {
+	next := r.c.After(w)
+	if r.durable && r.s.position(next.Off) > r.l.ctl.durable() {
+		return f, wait, nil
+	}
+	if next.Seq <= r.from && w.Count() > 0 { // what is wanted lies behind
+		r.c = next
+		return f, again, nil
+	}
+	f, err = r.s.Frame(r.c, w)
+	if err != nil {
+		return f, wait, r.fail(err)
+	}
+	if f.Kind == segment.KindBatch {
+		r.batch, r.inner, r.next = true, f.Inner(r.s.Salt), next
+		return f, again, nil
+	}
+	r.c = next
+	if f.Kind != segment.KindMessage {
+		return f, again, nil
+	}
+	return f, deliver, nil
+}
+
+// nextInner gives the next message of the batch. Everything in it was verified
+// before the first was handed out.
+func (r *Reader) nextInner() (segment.Frame, outcome) {
+	for {
+		reason := r.inner.Next()
+		if reason != "" || r.inner.Done() {
+			if reason != "" { // the file changed since
+				r.err = &CorruptError{Path: r.s.Path(), Offset: r.c.Off, Reason: reason}
+			}
+			r.batch, r.c = false, r.next
+			if r.err != nil {
+				return segment.Frame{}, deliver
+			}
+			return segment.Frame{}, again
+		}
+		if f := r.inner.Frame(); f.Kind == segment.KindMessage && f.Seq >= r.from {
+			return f, deliver
+		}
+	}
+}
+
+// claimed: somebody is copying, or died doing so.
+func (r *Reader) claimed(w segment.Word) (outcome, error) {
+	spin.Pause()
+	if now, err := r.s.Word(r.c.Off); err != nil || now != w {
+		return again, err
+	}
+	if r.l.slot >= 0 || r.cut {
+		return wait, nil // a participant frees the log in Blocked
+	}
+	skip, err := r.l.skippable(r.s, r.c, w)
+	if !skip || err != nil {
+		return wait, err
+	}
+	r.c = r.c.After(w)
+	return again, nil
+}
+
+// Blocked waits a little if a claim holds the reader up, and frees the log of
+// it if its owner is dead or stalled. It reports whether there was a claim.
+func (r *Reader) Blocked() (blocked bool, err error) {
+	ticket, ok := r.l.gate.enter()
+	if !ok {
+		return false, ErrClosed
+	}
+	defer r.l.gate.exit(ticket)
+	defer mmap.Recover(mmap.Protect(), &err)
+	if r.err != nil || r.s == nil || r.batch || r.l.slot < 0 {
+		return false, nil
+	}
+	w, err := r.s.Word(r.c.Off)
+	if err != nil || w.State() != segment.Claimed {
+		return false, nil
+	}
+	return true, r.l.look(&r.o, r.s, r.c, w)
+}
+
+// cross goes on to the next segment. There may be none yet.
+func (r *Reader) cross(w segment.Word) (outcome, error) {
+	n, err := r.l.successor(&r.l.table, r.s, r.c, w)
+	if err != nil {
+		return wait, r.fail(err)
+	}
+	if n == nil {
+		return wait, r.trimmed()
+	}
+	r.l.table.release(r.s)
+	r.s, r.c = n, n.Start()
+	return again, nil
+}
+
+// trimmed tells a successor that is not there yet from one that is gone.
+func (r *Reader) trimmed() error {
+	oldest := r.l.ctl.oldest()
+	if r.c.Seq >= oldest {
+		return nil
+	}
+	gap := &GapError{From: max(r.c.Seq, r.from), To: oldest}
+	if err := r.seekOldest(); err != nil {
+		return err
+	}
+	return gap
+}
+
+// fail remembers an error that the next call must repeat.
+func (r *Reader) fail(err error) error {
+	if r.cut && errors.Is(err, ErrCorrupt) && r.s.position(r.c.Off) >= r.l.ctl.durable() {
+		return nil // here recovery will end the log
+	}
+	r.err = err
+	return err
+}
+
+// Seq is the sequence number that the next message has at least.
+func (r *Reader) Seq() uint64 { return max(r.c.Seq, r.from) }

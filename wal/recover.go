@@ -1,0 +1,381 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/walq/walq/internal/step"
+	"github.com/walq/walq/segment"
+)
+
+// Recovery is done by whoever opens a queue in which nobody else is. After an
+// orderly end there is nothing to do. After the death of processes every byte
+// that was stored is still there: dead claims become PADs and the log goes on.
+// After a power loss the log is what reached the disk: it ends at the first
+// frame that is not whole, and nothing behind it is ever believed again.
+
+// recoverIfNeeded returns with the recovery lock held, shared or exclusively,
+// and the queue fit for use.
+func (l *Log) recoverIfNeeded(ctx context.Context) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		if err := lockWait(ctx, l.locks, lockRecovery, false); err != nil {
+			return err
+		}
+		others, err := l.locks.HeldByOther(lockSlots, maxSlots)
+		if err != nil {
+			return err
+		}
+		if others {
+			return nil // they recovered, and hold their slots since
+		}
+		// Alone so far. The lock is converted: whoever else came as far keeps
+		// us from it until one of us steps back.
+		exclusive, err := l.locks.TryLock(lockRecovery, true)
+		if err != nil {
+			return err
+		}
+		if exclusive {
+			if others, err = l.locks.HeldByOther(lockSlots, maxSlots); err != nil || others {
+				return err
+			}
+			step.At(step.RecoverLocked)
+			return l.recover()
+		}
+		if err := l.locks.Unlock(lockRecovery); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting to recover %s: %w", l.dir.Path(), ctx.Err())
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+	}
+}
+
+// recover makes the queue fit for use; nobody else is in it.
+func (l *Log) recover() error {
+	b, err := l.ctl.boot()
+	if err != nil {
+		return err
+	}
+	l.ctl.word(ctlGather).Store(0)
+	l.clearWaiters()
+	if err := l.removeTrimmed(); err != nil {
+		return err
+	}
+	switch {
+	case b.clean && !l.o.Snapshot:
+		l.ctl.word(ctlIntentOwner).Store(0)
+	case b.id == l.bootID && !l.o.Snapshot:
+		if err := l.recoverSameBoot(); err != nil {
+			return err
+		}
+	default:
+		return l.recoverPowerLoss(b)
+	}
+	// The removal of the clean mark and the id of this boot are on disk before
+	// anyone claims: else a power loss would find the mark of an earlier end.
+	b.id, b.clean = l.bootID, false
+	if err := l.ctl.writeBoot(b); err != nil {
+		return err
+	}
+	step.At(step.CleanMarkRemoved)
+	return l.syncControl()
+}
+
+func (l *Log) syncControl() error {
+	if err := l.ctl.sync(); err != nil {
+		return l.poison(err)
+	}
+	return nil
+}
+
+func (l *Log) clearWaiters() {
+	for off := int64(ctlWaiters); off < ctlParticipants; off += 8 {
+		l.ctl.word(off).Store(0)
+	}
+}
+
+// A scan walks the log from the segment of the durable position on and checks
+// every frame. It holds the segments it passed.
+type scan struct {
+	l        *Log
+	durable  Position
+	powerCut bool // stop at what is not whole, instead of padding or failing
+
+	s      *seg
+	c      segment.Cursor
+	w      segment.Word
+	chain  []uint64 // first sequence numbers of the segments passed
+	reason error    // why it stopped, nil at a free word
+}
+
+// run goes to the end of the log. It fails if the durable part is not whole, or
+// if a file cannot be read; what is wrong behind the durable position only ends
+// the walk.
+func (sc *scan) run() (err error) {
+	sc.durable = sc.l.ctl.durable()
+	if sc.s, err = sc.l.locate(&sc.l.table, sc.durable); err != nil {
+		return err
+	}
+	if err := sc.enter(sc.s); err != nil {
+		return err
+	}
+	for {
+		more, err := sc.next()
+		if err == nil && !more {
+			err = sc.checkDurable()
+		}
+		if err != nil {
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (sc *scan) enter(s *seg) error {
+	sc.s, sc.c = s, s.Start()
+	sc.chain = append(sc.chain, s.First)
+	if sc.powerCut {
+		return s.UseFileSize()
+	}
+	return nil
+}
+
+// checkDurable tells whether the place where the log ends lies at or behind
+// what was acknowledged.
+func (sc *scan) checkDurable() error {
+	here := sc.s.position(sc.c.Off)
+	if here >= sc.durable {
+		return nil
+	}
+	if sc.reason != nil {
+		return sc.reason
+	}
+	return &CorruptError{Path: sc.s.Path(), Offset: sc.c.Off, Reason: fmt.Sprintf("the log ends here, below the durable position (%v): acknowledged messages are missing", sc.durable)}
+}
+
+// next checks one frame and steps over it; false: the log ends here.
+func (sc *scan) next() (more bool, err error) {
+	s := sc.s
+	sc.reason = nil
+	sc.w, err = s.Word(sc.c.Off)
+	if err == nil && sc.w.State() == segment.Committed {
+		_, err = s.Frame(sc.c, sc.w)
+	}
+	if err != nil {
+		sc.reason = err
+		if sc.powerCut && errors.Is(err, ErrCorrupt) {
+			return false, nil
+		}
+		return false, err
+	}
+	switch {
+	case sc.w == 0:
+		return false, nil
+	case sc.w.State() == segment.Claimed:
+		if sc.powerCut {
+			return false, nil
+		}
+		s.TryPad(sc.c.Off, sc.w) // its owner is dead: nobody else is here
+		return true, nil
+	case sc.w.Sealed():
+		return sc.cross()
+	}
+	if here := s.position(sc.c.Off); here < sc.durable && s.position(sc.c.Off+sc.w.Size()) > sc.durable {
+		return false, &CorruptError{Path: sc.l.ctl.r.Path(), Offset: ctlDurable, Reason: fmt.Sprintf("the durable position (%v) lies within a frame", sc.durable)}
+	}
+	sc.c = sc.c.After(sc.w)
+	return true, nil
+}
+
+func (sc *scan) cross() (more bool, err error) {
+	n, err := sc.l.successor(&sc.l.table, sc.s, sc.c, sc.w)
+	if err != nil && sc.powerCut && errors.Is(err, ErrCorrupt) {
+		sc.reason = err // a stale segment under that name
+		return false, nil
+	}
+	if err != nil || n == nil {
+		return false, err
+	}
+	sc.l.table.release(sc.s)
+	return true, sc.enter(n)
+}
+
+// recoverSameBoot: every process died, the machine did not. What was stored is
+// still in the kernel's memory, so a wrong checksum is corruption and never a
+// reason to cut. A dead syncer may have been told of a failed write, so the
+// whole range from the durable position on is handed to the kernel anew by
+// whoever syncs next.
+func (l *Log) recoverSameBoot() error {
+	sc := scan{l: l}
+	if err := sc.run(); err != nil {
+		l.table.release(sc.s)
+		return err
+	}
+	step.At(step.RecoverScanned)
+	l.ctl.raiseSettled(sc.s.position(sc.c.Off))
+	l.ctl.word(ctlIntentOwner).Store(standingIntent)
+	l.table.release(sc.s)
+	return nil
+}
+
+// recoverPowerLoss cuts the log where it stops being whole and starts a new
+// segment behind a jump in the sequence numbers, so that none that was ever
+// handed out is used again. Each step may be cut short by another power loss:
+// the next recovery then finds either the old state or the new.
+func (l *Log) recoverPowerLoss(b boot) error {
+	sc := scan{l: l, powerCut: true}
+	defer func() { l.table.release(sc.s) }()
+	if err := sc.run(); err != nil {
+		return fmt.Errorf("recovery after a power loss changed nothing: %w", err)
+	}
+	step.At(step.RecoverScanned)
+	if err := sc.cut(); err != nil {
+		return err
+	}
+	if err := l.quarantineStale(sc.chain); err != nil {
+		return err
+	}
+	step.At(step.RecoverQuarantined)
+	n, err := l.linkNext(sc.s, sc.c, jumpFrom(sc.c.Seq), b.epoch+1, recoveryTemp)
+	if err != nil {
+		return err
+	}
+	defer l.table.release(n)
+	step.At(step.RecoverSegmentMade)
+	l.resetControl(n)
+	if err := l.ctl.writeBoot(boot{id: l.bootID, epoch: b.epoch + 1}); err != nil {
+		return err
+	}
+	step.At(step.RecoverControlWritten)
+	if err := l.syncControl(); err != nil {
+		return err
+	}
+	step.At(step.RecoverControlSynced)
+	l.warn("recovered after a power loss", "queue", l.dir.Path(), "end", sc.c.Seq, "next", n.First, "why", sc.reason)
+	return nil
+}
+
+// recoveryTemp names the temporary file of a recovery; a dead one's is replaced.
+const recoveryTemp = "tmp.recovery"
+
+// cut ends the segment at the cursor with a SEAL_JUMP. First the hints that
+// point behind it go, and are synced: a reader must never follow one into the
+// dead bytes.
+func (sc *scan) cut() error {
+	s, off := sc.s, sc.c.Off
+	if end := off + segment.SealBytes; end > s.Allocated() {
+		if err := s.File().Allocate(0, end); err != nil {
+			return err
+		}
+		if err := s.UseFileSize(); err != nil {
+			return err
+		}
+	}
+	s.ClearHintsFrom(off)
+	s.AdoptFileSize()
+	if err := s.FlushShared(); err != nil {
+		return err
+	}
+	step.At(step.RecoverCutCleared)
+	s.ForceSealJump(off)
+	step.At(step.RecoverJumpWritten)
+	if err := s.Region().Flush(off, segment.SealBytes); err != nil {
+		return err
+	}
+	step.At(step.RecoverJumpSynced)
+	return nil
+}
+
+// resetControl makes the new segment n the whole of what is going on.
+func (l *Log) resetControl(n *seg) {
+	start := uint64(n.position(n.Start().Off))
+	l.ctl.word(ctlDurable).Store(start)
+	l.ctl.word(ctlDurableSeq).Store(n.First)
+	l.ctl.word(ctlSettled).Store(start)
+	l.ctl.word(ctlIntentOwner).Store(0)
+	l.ctl.word(ctlIntentEnd).Store(0)
+	for slot := range maxSlots {
+		l.ctl.participant(slot, parState).Store(0)
+	}
+}
+
+// quarantineStale moves aside every segment that the walk did not pass although
+// its name lies behind the first it did: leftovers of a time that the power
+// loss undid. Half-made files go for good.
+func (l *Log) quarantineStale(chain []uint64) error {
+	names, err := l.log.Names()
+	if err != nil {
+		return err
+	}
+	q, err := l.dir.OpenDir(quarantineName)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		first, ok := segment.ParseName(name)
+		switch {
+		case strings.HasPrefix(name, "tmp."):
+			err = errors.Join(err, l.log.Unlink(name))
+		case ok && first >= chain[0] && !slices.Contains(chain, first):
+			l.warn("moved a stale segment to quarantine", "segment", l.log.Join(name))
+			aside := fmt.Sprintf("%s.%d", name, time.Now().UnixNano())
+			err = errors.Join(err, l.log.Rename(name, q, aside))
+		}
+	}
+	return errors.Join(err, l.log.Sync(), q.Sync(), q.Close())
+}
+
+// removeTrimmed removes segments below the oldest kept sequence number: an
+// unlink may come back after a power loss.
+func (l *Log) removeTrimmed() error {
+	firsts, err := segmentNames(l.log)
+	if err != nil {
+		return err
+	}
+	for _, first := range firsts {
+		if first >= l.ctl.oldest() {
+			break
+		}
+		if err := l.log.Unlink(segment.Name(first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// markClean leaves the log synced, without claims, and says so. The caller is
+// alone and holds the recovery lock exclusively.
+func (l *Log) markClean() error {
+	if l.ctl.poisoned() != nil {
+		return nil
+	}
+	if err := l.padClaims(func(segment.Word) bool { return true }); err != nil {
+		return err // whatever is still claimed belongs to the dead
+	}
+	if err := l.syncAll(context.Background()); err != nil {
+		return err
+	}
+	if err := l.tail.Load().FlushShared(); err != nil {
+		return l.poison(err)
+	}
+	b, err := l.ctl.boot()
+	if err != nil {
+		return err
+	}
+	b.clean = true
+	if err := l.ctl.writeBoot(b); err != nil {
+		return err
+	}
+	step.At(step.CleanMarkWritten)
+	return l.syncControl()
+}

@@ -1,0 +1,229 @@
+package wal
+
+import (
+	"sort"
+
+	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
+)
+
+// stand puts the reader at a place; it takes over the reference to s.
+func (r *Reader) stand(s *seg, c segment.Cursor, from uint64) {
+	r.l.table.release(r.s)
+	r.s, r.c, r.from = s, c, from
+	r.since, r.skip = 0, 0
+	r.batch, r.err, r.gap = false, nil, nil
+}
+
+// inside runs a seek with the log held open and faults guarded.
+func (r *Reader) inside(seek func() error) (err error) {
+	ticket, ok := r.l.gate.enter()
+	if !ok {
+		return ErrClosed
+	}
+	defer r.l.gate.exit(ticket)
+	defer mmap.Recover(mmap.Protect(), &err)
+	return seek()
+}
+
+// SeekOldest puts the reader before the oldest message.
+func (r *Reader) SeekOldest() error {
+	return r.inside(func() error { return r.seekOldest() })
+}
+
+func (r *Reader) seekOldest() error {
+	for {
+		oldest := r.l.ctl.oldest()
+		s, err := r.l.acquire(&r.l.table, oldest)
+		if err == nil {
+			r.stand(s, s.Start(), 0)
+			return nil
+		}
+		if !isNotExist(err) {
+			return err
+		}
+		if r.l.ctl.oldest() == oldest {
+			return &CorruptError{Path: r.l.log.Join(segment.Name(oldest)), Reason: "the segment with the oldest messages is missing"}
+		}
+	}
+}
+
+// SeekSeq puts the reader before the message with this sequence number, or the
+// first behind it. If that was trimmed the next read gives a GapError.
+func (r *Reader) SeekSeq(seq uint64) error {
+	return r.inside(func() error { return r.seekSeq(seq) })
+}
+
+func (r *Reader) seekSeq(seq uint64) error {
+	s, err := r.l.segmentFor(func(h segment.Header) bool { return h.First <= seq })
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		r.stand(s, s.Near(seq), seq)
+		return nil
+	}
+	if err := r.seekOldest(); err != nil {
+		return err
+	}
+	if seq > 0 && seq < r.s.First {
+		r.gap = &GapError{From: seq, To: r.s.First}
+	}
+	return nil
+}
+
+// SeekTime puts the reader before the first message that is not older than t,
+// nanoseconds since the Unix epoch. Time is wall clock: where it was set back,
+// messages in between are found by their place in the log.
+func (r *Reader) SeekTime(t int64) error {
+	return r.inside(func() error { return r.seekTime(t) })
+}
+
+func (r *Reader) seekTime(t int64) error {
+	s, err := r.l.segmentFor(func(h segment.Header) bool { return h.Created < t })
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		if err := r.seekOldest(); err != nil {
+			return err
+		}
+	} else {
+		r.stand(s, s.NearTime(t), 0)
+	}
+	r.since = t
+	return nil
+}
+
+// SeekNewest puts the reader behind everything that is final now.
+func (r *Reader) SeekNewest() error {
+	return r.inside(func() error { return r.seekNewest() })
+}
+
+func (r *Reader) seekNewest() error {
+	s, c, err := r.l.lastFinal()
+	if err != nil {
+		return err
+	}
+	r.stand(s, c, 0)
+	return nil
+}
+
+// lastFinal is the place behind the last frame before which all are final.
+func (l *Log) lastFinal() (*seg, segment.Cursor, error) {
+	s, err := l.locate(&l.table, l.ctl.settled())
+	if err != nil {
+		return nil, segment.Cursor{}, err
+	}
+	c := s.Start()
+	if hint := s.Tail(); s.position(hint.Off) <= l.ctl.settled() {
+		c = hint
+	}
+	for {
+		var w segment.Word
+		var n *seg
+		if c, w, err = s.Walk(c); err == nil && w.Sealed() {
+			n, err = l.successor(&l.table, s, c, w)
+		}
+		if err != nil {
+			l.table.release(s)
+			return nil, c, err
+		}
+		if n == nil {
+			return s, c, nil
+		}
+		l.table.release(s)
+		s, c = n, n.Start()
+	}
+}
+
+// SeekLast puts the reader before the last n messages. Sequence numbers have
+// gaps, so they are counted, from the last segment backwards.
+func (r *Reader) SeekLast(n uint64) error {
+	return r.inside(func() error { return r.seekLast(n) })
+}
+
+func (r *Reader) seekLast(n uint64) error {
+	s, end, err := r.l.lastFinal()
+	if err != nil {
+		return err
+	}
+	for {
+		have, err := countMessages(s, end)
+		if err != nil {
+			r.l.table.release(s)
+			return err
+		}
+		if have >= n || s.First <= r.l.ctl.oldest() {
+			r.stand(s, s.Start(), 0)
+			r.skip = have - min(n, have)
+			return nil
+		}
+		n -= have
+		p, err := r.l.acquire(&r.l.table, s.PrevFirst)
+		if isNotExist(err) { // trimmed meanwhile
+			r.stand(s, s.Start(), 0)
+			return nil
+		}
+		r.l.table.release(s)
+		if err != nil {
+			return err
+		}
+		s = p
+		if end, _, err = s.WalkToFree(s.Tail()); err != nil {
+			r.l.table.release(s)
+			return err
+		}
+	}
+}
+
+// countMessages counts the messages in committed frames up to end, by their
+// words alone.
+func countMessages(s *seg, end segment.Cursor) (n uint64, err error) {
+	for c := s.Start(); c.Off < end.Off; {
+		w, err := s.Word(c.Off)
+		if err != nil {
+			return n, err
+		}
+		if w == 0 || w.Sealed() {
+			break
+		}
+		if w.State() == segment.Committed {
+			n += uint64(w.Count())
+		}
+		c = c.After(w)
+	}
+	return n, nil
+}
+
+// segmentFor opens the last segment whose header fits; headers fit up to some
+// segment and not from there on. nil: none does.
+func (l *Log) segmentFor(fits func(segment.Header) bool) (*seg, error) {
+	firsts, err := segmentNames(l.log)
+	if err != nil {
+		return nil, err
+	}
+	oldest := l.ctl.oldest()
+	firsts = firsts[sort.Search(len(firsts), func(i int) bool { return firsts[i] >= oldest }):]
+	var best *seg
+	lo, hi := 0, len(firsts)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		s, err := l.acquire(&l.table, firsts[mid])
+		if err != nil && !isNotExist(err) {
+			l.table.release(best)
+			return nil, err
+		}
+		switch {
+		case err != nil: // trimmed meanwhile
+			lo = mid + 1
+		case fits(s.Header):
+			l.table.release(best)
+			best, lo = s, mid+1
+		default:
+			l.table.release(s)
+			hi = mid
+		}
+	}
+	return best, nil
+}

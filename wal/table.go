@@ -1,0 +1,194 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/walq/walq/segment"
+)
+
+// A seg is a segment mapped by this handle, shared by all in it who need it.
+type seg struct {
+	*segment.Segment
+	refs int // guarded by table.mu
+
+	// own is where this handle's appenders last found the tail, as a packed
+	// place: a hint that only spares walking.
+	own atomic.Uint64
+}
+
+// ownTail is the place from which this handle's appenders walk.
+func (s *seg) ownTail() segment.Cursor {
+	if c, ok := s.Unpack(s.own.Load()); ok {
+		return c
+	}
+	return s.Tail()
+}
+
+func (s *seg) position(off int64) Position { return makePosition(s.Ordinal, off) }
+
+// table holds the mapped segments of a handle by first sequence number.
+type table struct {
+	mu       sync.Mutex
+	open     map[uint64]*seg
+	readOnly bool
+	random   bool // mappings are not read in order, see mmap.Region.Random
+}
+
+// acquire returns the segment with one more reference, opening it if need be.
+// The error Is fs.ErrNotExist if there is none.
+func (f *files) acquire(t *table, first uint64) (*seg, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.open[first]; s != nil {
+		s.refs++
+		return s, nil
+	}
+	s, err := segment.Open(f.log, segment.Name(first), t.readOnly)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.checkSegment(s, first); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return t.adoptLocked(s)
+}
+
+func (f *files) checkSegment(s *segment.Segment, first uint64) error {
+	if s.First != first {
+		return &CorruptError{Path: s.Path(), Reason: fmt.Sprintf("its header says that it starts at sequence number %d", s.First)}
+	}
+	if s.Queue != f.ctl.queue {
+		return &CorruptError{Path: s.Path(), Reason: fmt.Sprintf("it belongs to another queue, %x", s.Queue)}
+	}
+	owner, err := f.dir.Owner()
+	if err != nil {
+		return err
+	}
+	return checkOwner(owner, s.File(), f.perms.file&0o060 != 0)
+}
+
+// adopt takes over a mapped segment and returns it with one reference. If the
+// segment was opened under its name meanwhile, that mapping is used.
+func (t *table) adopt(s *segment.Segment) (*seg, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if open := t.open[s.First]; open != nil {
+		open.refs++
+		return open, s.Close()
+	}
+	return t.adoptLocked(s)
+}
+
+func (t *table) adoptLocked(s *segment.Segment) (*seg, error) {
+	if t.random {
+		if err := s.Region().Random(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	n := &seg{Segment: s, refs: 1}
+	t.open[s.First] = n
+	return n, nil
+}
+
+// again takes one more reference to a segment that the caller keeps alive.
+func (t *table) again(s *seg) *seg {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.refs++
+	return s
+}
+
+// release gives a reference back; the last one unmaps.
+func (t *table) release(s *seg) {
+	if s == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.refs--
+	if s.refs > 0 {
+		return
+	}
+	if s.refs < 0 {
+		panic("wal: segment released too often")
+	}
+	delete(t.open, s.First)
+	if err := s.Close(); err != nil {
+		panic(err) // close of a good descriptor
+	}
+}
+
+// successorName is the first sequence number of the segment that follows one
+// sealed by w at end.
+func successorName(end segment.Cursor, w segment.Word) uint64 {
+	if w.State() == segment.SealJump {
+		return jumpFrom(end.Seq)
+	}
+	return end.Seq
+}
+
+// jumpFrom is where sequence numbers go on after a recovery that cut the log at
+// seq. Nobody was ever given a number that far ahead: appends sync before they
+// get 2^32 past the durable position.
+func jumpFrom(seq uint64) uint64 { return (seq>>32 + 2) << 32 }
+
+// successor opens the segment that follows s, which is sealed by w at end. It
+// is accepted only if it names s as its predecessor: the order of names in the
+// directory means nothing, stale segments may lie there. nil without an error
+// means that there is none.
+func (f *files) successor(t *table, s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
+	n, err := f.acquire(t, successorName(end, w))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !follows(s, end, n) {
+		err := &CorruptError{Path: n.Path(), Reason: fmt.Sprintf("it does not name %s, sealed at sequence number %d, as its predecessor", s.Path(), end.Seq)}
+		t.release(n)
+		return nil, err
+	}
+	return n, nil
+}
+
+func follows(s *seg, end segment.Cursor, n *seg) bool {
+	return n.PrevFirst == s.First && n.PrevEnd == end.Seq && n.Ordinal == s.Ordinal+1
+}
+
+// locate finds the segment that holds a position. Ordinals ascend with names by
+// one, so the first name tells where to look.
+func (f *files) locate(t *table, p Position) (*seg, error) {
+	firsts, err := segmentNames(f.log)
+	if err != nil {
+		return nil, err
+	}
+	lo, hi := 0, len(firsts)
+	guess := len(firsts) - 1 // the durable position is mostly in the last
+	for lo < hi {
+		s, err := f.acquire(t, firsts[guess])
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // trimmed meanwhile
+			lo = guess + 1
+		case err != nil:
+			return nil, err
+		case s.Ordinal == p.ordinal():
+			return s, nil
+		case s.Ordinal < p.ordinal():
+			t.release(s)
+			lo = guess + 1
+		default:
+			hi = guess
+			guess -= int(s.Ordinal - p.ordinal())
+			t.release(s)
+		}
+		if guess < lo || guess >= hi {
+			guess = (lo + hi) / 2
+		}
+	}
+	return nil, &CorruptError{Path: f.log.Path(), Reason: fmt.Sprintf("no segment has the ordinal %d, which the control file's durable position names", p.ordinal())}
+}
