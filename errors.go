@@ -1,0 +1,64 @@
+package walq
+
+import (
+	"errors"
+
+	"github.com/walq/walq/wal"
+)
+
+// The errors of walq. They come wrapped with the file, offset or participant
+// that they concern; compare with errors.Is.
+var (
+	// ErrClosed: the queue, or the reader, was closed.
+	ErrClosed = wal.ErrClosed
+	// ErrCorrupt: bytes of a file are not what they must be. A [CorruptError]
+	// says which. Nothing was changed.
+	ErrCorrupt = wal.ErrCorrupt
+	// ErrTrimmed: messages were trimmed before a reader came to them. A
+	// [GapError] says which.
+	ErrTrimmed = wal.ErrTrimmed
+	// ErrTooLarge: a message or batch does not fit a segment of the queue.
+	ErrTooLarge = wal.ErrTooLarge
+	// ErrDiskFull: the file system has no room. Nothing was appended.
+	ErrDiskFull = wal.ErrDiskFull
+	// ErrPoisoned: a sync failed in some process, so nothing more can be
+	// acknowledged. Reading goes on.
+	ErrPoisoned = wal.ErrPoisoned
+	// ErrVersion: a file was written in a format that this version of walq
+	// does not know.
+	ErrVersion = wal.ErrVersion
+	// ErrFileSystem: the queue lies on a file system on which several
+	// processes cannot share it safely.
+	ErrFileSystem = wal.ErrFileSystem
+	// ErrNotQueue: the directory is no queue.
+	ErrNotQueue = wal.ErrNotQueue
+	// ErrNotDurable: the message is in the queue and visible, but not known
+	// to be on stable storage. Do not append it again.
+	ErrNotDurable = wal.ErrNotDurable
+	// ErrOwner: a file belongs to another user than it must.
+	ErrOwner = wal.ErrOwner
+	// ErrSymlink: a symbolic link stands where a file of the queue should.
+	ErrSymlink = wal.ErrSymlink
+	// ErrTooManyOpen: 1,024 participants have the queue open.
+	ErrTooManyOpen = wal.ErrTooManyOpen
+	// ErrReadOnly: the queue was opened for reading only.
+	ErrReadOnly = wal.ErrReadOnly
+	// ErrUnsupported: this platform is not 64-bit little-endian Linux.
+	ErrUnsupported = wal.ErrUnsupported
+	// ErrClaimOver: a [Claim] was committed or aborted already.
+	ErrClaimOver = wal.ErrClaimOver
+	// ErrNoMessage: a batch without a message was to be published.
+	ErrNoMessage = errors.New("no message to publish")
+)
+
+// A CorruptError says which bytes of which file are wrong, and why. It Is
+// [ErrCorrupt].
+type CorruptError = wal.CorruptError
+
+// A GapError says that the messages with the sequence numbers From to To-1 were
+// trimmed before the reader came to them; the next read goes on at To. It Is
+// [ErrTrimmed].
+type GapError = wal.GapError
+
+// A PoisonError says why and when a queue was poisoned. It Is [ErrPoisoned].
+type PoisonError = wal.PoisonError

@@ -1,0 +1,79 @@
+package walq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/walq/walq/wal"
+)
+
+// A Seq is the sequence number of a message: they ascend along the log, from 1,
+// and none is ever given twice. They are not dense: an append that was given up
+// leaves a gap, and a recovery after a power loss leaves a large one. Do not
+// compute counts from them.
+type Seq uint64
+
+// A UUID identifies a queue for good, wherever its directory is moved.
+type UUID [16]byte
+
+func (u UUID) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+// MarshalText gives the usual form of a UUID.
+func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// A Queue is an open queue. It is safe for concurrent use.
+type Queue struct {
+	log *wal.Log
+}
+
+// Open opens the queue in the directory dir. It recovers the queue first if
+// every process that had it open died, or the machine did; waiting for another
+// process that does so honours ctx. Close the queue when you are done.
+//
+// Errors: fs.ErrNotExist or ErrNotQueue if there is no queue and none was to be
+// made, ErrVersion, ErrOwner, ErrSymlink, ErrFileSystem, ErrCorrupt,
+// ErrTooManyOpen, ErrDiskFull.
+func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
+	if o.Durability < DurabilityDefault || o.Durability > SyncNever {
+		return nil, fmt.Errorf("walq: open %s: %v is no durability", dir, o.Durability)
+	}
+	log, err := wal.Open(ctx, dir, o.log())
+	if errors.Is(err, fs.ErrNotExist) && o.Create == nil {
+		err = fmt.Errorf("%w (there is no queue; make one with `walq create` or Options.Create)", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("walq: open queue: %w", err)
+	}
+	return &Queue{log: log}, nil
+}
+
+// ID is the queue's identity: (ID, Seq) names a message for good, and so makes a
+// token with which reading can be resumed.
+func (q *Queue) ID() UUID { return UUID(q.log.Queue()) }
+
+// Path is the queue's directory, absolute.
+func (q *Queue) Path() string { return q.log.Path() }
+
+// MaxMessage is the size in bytes of the largest message, with its metadata,
+// that fits the queue.
+func (q *Queue) MaxMessage() int64 { return q.log.MaxContent() }
+
+// Sync returns when everything that was appended before the call, by any
+// process, is on stable storage.
+func (q *Queue) Sync(ctx context.Context) error { return q.log.Sync(ctx) }
+
+// WaitDurable returns when the message s and all before it are on stable
+// storage. Whatever the queue's durability, it syncs if nobody else does.
+func (q *Queue) WaitDurable(ctx context.Context, s Seq) error {
+	return q.log.WaitDurable(ctx, uint64(s))
+}
+
+// Close leaves the queue. It waits for calls that are under way and for Views;
+// calls that wait for something return ErrClosed. The last process to leave
+// syncs everything and marks the queue clean, so that opening it again is quick.
+// Further calls return ErrClosed.
+func (q *Queue) Close() error { return q.log.Close() }

@@ -1,0 +1,314 @@
+package walq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/walq/walq/codec"
+	"github.com/walq/walq/internal/spin"
+	"github.com/walq/walq/wal"
+)
+
+// A Position says where in a queue to begin to read. The zero Position is
+// Oldest.
+type Position struct {
+	kind positionKind
+	n    uint64
+	t    time.Time
+}
+
+type positionKind uint8
+
+const (
+	atOldest positionKind = iota
+	atNewest
+	atSeq
+	atLast
+	atTime
+)
+
+// Oldest begins at the oldest message that is kept, Newest behind the newest.
+var (
+	Oldest = Position{}
+	Newest = Position{kind: atNewest}
+)
+
+// At begins at the message s, or the first behind it if there is none.
+func At(s Seq) Position { return Position{kind: atSeq, n: uint64(s)} }
+
+// After begins behind the message s: with the last number seen it resumes.
+func After(s Seq) Position { return Position{kind: atSeq, n: uint64(s) + 1} }
+
+// Last begins n messages before the end.
+func Last(n int) Position { return Position{kind: atLast, n: uint64(max(n, 0))} }
+
+// Since begins at the first message that was appended at t or later, by the wall
+// clock of then.
+func Since(t time.Time) Position { return Position{kind: atTime, t: t} }
+
+// ReaderOptions say how to read. The zero value reads everything.
+type ReaderOptions struct {
+	// Durable gives only messages that are on stable storage already: for
+	// those who act on them in a way that a power loss does not undo. On a
+	// queue that nobody syncs they come late.
+	Durable bool
+	// Topic gives only messages of this topic, or, if it ends in *, of every
+	// topic that begins with what stands before the star. Empty: all.
+	Topic string
+	// Spin is how long to look for the next message without sleeping before
+	// the reader sleeps; 0 means 50 µs, negative not at all. Longer answers
+	// faster and costs a processor.
+	Spin time.Duration
+}
+
+const (
+	// defaultSpin is about what a process needs to be woken: spinning longer
+	// gains little on average.
+	defaultSpin = 50 * time.Microsecond
+	// The sleeps of a reader at the end of the queue double from shortestNap
+	// to longestNap.
+	shortestNap = 50 * time.Microsecond
+	longestNap  = 20 * time.Millisecond
+)
+
+// A Reader reads a queue in order. It is for one goroutine at a time. Readers
+// do not disturb each other, and what one has read is not gone.
+type Reader struct {
+	q      *Queue
+	r      *wal.Reader
+	o      ReaderOptions
+	prefix bool // o.Topic is one, without its star
+	closed bool
+}
+
+// Reader makes a reader that begins at from. Close it when you are done.
+func (q *Queue) Reader(from Position, o ReaderOptions) (*Reader, error) {
+	r, err := q.log.NewReader(o.Durable)
+	if err != nil {
+		return nil, fmt.Errorf("walq: reader: %w", err)
+	}
+	if o.Spin == 0 {
+		o.Spin = defaultSpin
+	}
+	n := &Reader{q: q, r: r, o: o}
+	n.o.Topic, n.prefix = strings.CutSuffix(o.Topic, "*")
+	if err := n.Seek(from); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// Seek goes to another position.
+func (r *Reader) Seek(p Position) (err error) {
+	if r.closed {
+		return ErrClosed
+	}
+	switch p.kind {
+	case atOldest:
+		err = r.r.SeekOldest()
+	case atNewest:
+		err = r.r.SeekNewest()
+	case atSeq:
+		err = r.r.SeekSeq(p.n)
+	case atLast:
+		err = r.r.SeekLast(p.n)
+	case atTime:
+		err = r.r.SeekTime(p.t.UnixNano())
+	}
+	if err != nil {
+		return fmt.Errorf("walq: seek: %w", err)
+	}
+	return nil
+}
+
+// Close gives back what the reader holds. Calls after it return ErrClosed.
+func (r *Reader) Close() error {
+	if r.closed {
+		return ErrClosed
+	}
+	r.closed = true
+	r.r.Close()
+	return nil
+}
+
+// Next returns the next message, waiting for it as long as ctx allows. The
+// message is verified and copied; its memory is valid until the next call, Clone
+// it to keep it.
+//
+// Errors: ctx.Err(), ErrClosed, a CorruptError, which comes again at each call
+// until Seek, and a GapError, which comes once.
+func (r *Reader) Next(ctx context.Context) (Message, error) {
+	for w := (waiter{r: r}); ; {
+		m, ok, err := r.TryNext()
+		if ok || err != nil {
+			return m, err
+		}
+		if err := w.wait(ctx); err != nil {
+			return Message{}, err
+		}
+	}
+}
+
+// TryNext returns the next message if there is one. It does not wait. Memory and
+// errors are as of Next.
+func (r *Reader) TryNext() (m Message, ok bool, err error) {
+	if r.closed {
+		return m, false, ErrClosed
+	}
+	for {
+		w, ok, err := r.r.Next()
+		if err != nil {
+			return m, false, r.wrap(err)
+		}
+		if !ok {
+			return m, false, nil
+		}
+		if r.o.Topic == "" && !r.prefix || r.wants(w.Meta) {
+			return message(w), true, nil
+		}
+	}
+}
+
+func message(w wal.Message) Message {
+	return Message{Seq: Seq(w.Seq), Time: time.Unix(0, w.Time), Body: w.Body, meta: w.Meta}
+}
+
+func (r *Reader) wants(meta []byte) bool {
+	topic, _ := codec.Lookup(meta, codec.FieldTopic)
+	if r.prefix {
+		return len(topic) >= len(r.o.Topic) && string(topic[:len(r.o.Topic)]) == r.o.Topic
+	}
+	return string(topic) == r.o.Topic
+}
+
+func (r *Reader) wrap(err error) error {
+	if errors.Is(err, ErrClosed) {
+		return ErrClosed
+	}
+	return fmt.Errorf("walq: read: %w", err)
+}
+
+// View waits for the next message like Next and calls fn with it in place: its
+// memory is the queue's own, without a copy, valid only until fn returns, and
+// must not be written. It returns fn's error. fn must not close the queue, which
+// waits for it.
+func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
+	if r.closed {
+		return ErrClosed
+	}
+	for w := (waiter{r: r}); ; {
+		seen := false
+		ok, err := r.r.View(func(m wal.Message) error {
+			if (r.o.Topic != "" || r.prefix) && !r.wants(m.Meta) {
+				return nil
+			}
+			seen = true
+			return fn(message(m))
+		})
+		switch {
+		case seen:
+			return err
+		case err != nil:
+			return r.wrap(err)
+		case ok: // of another topic
+			w = waiter{r: r}
+		default:
+			if err := w.wait(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// All goes over the messages up to the end of the queue as it is when it gets
+// there. Memory is as of Next. An error is the last thing it yields.
+func (r *Reader) All(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for w := (waiter{r: r}); ; w = (waiter{r: r}) {
+			m, ok, err := r.TryNext()
+			for !ok && err == nil {
+				var blocked bool
+				if blocked, err = w.blocked(ctx); !blocked {
+					break
+				}
+				if err == nil {
+					m, ok, err = r.TryNext()
+				}
+			}
+			if err == nil && ok {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(Message{}, err)
+				return
+			}
+			if !ok || !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Follow goes over the messages and waits for more: it ends only when the loop
+// is left, or with an error, which it yields last; if ctx ends that is
+// ctx.Err(). Memory is as of Next.
+func (r *Reader) Follow(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := r.Next(ctx)
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// A waiter is one wait for the next message.
+type waiter struct {
+	r     *Reader
+	start time.Time
+	nap   time.Duration
+}
+
+// blocked looks whether a claim of somebody holds the reader up, and if so waits
+// a moment and frees the queue of it if its owner is dead or stopped.
+func (w *waiter) blocked(ctx context.Context) (bool, error) {
+	blocked, err := w.r.r.Blocked()
+	if err != nil {
+		return false, w.r.wrap(err)
+	}
+	if blocked {
+		err = ctx.Err()
+	}
+	return blocked, err
+}
+
+// wait spins, then sleeps, longer each time.
+func (w *waiter) wait(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if blocked, err := w.blocked(ctx); blocked || err != nil {
+		return err
+	}
+	if w.start.IsZero() {
+		w.start = time.Now()
+	}
+	if w.nap == 0 && time.Since(w.start) < w.r.o.Spin {
+		spin.Wait()
+		return nil
+	}
+	w.nap = min(max(2*w.nap, shortestNap), longestNap)
+	timer := time.NewTimer(w.nap)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
