@@ -104,6 +104,16 @@ func (f *File) Sync() error {
 
 // ReadAt reads like io.ReaderAt.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if n, onHeap := readHeapFile(f, p, off); onHeap {
+		if n < len(p) {
+			return n, io.EOF
+		}
+		return n, nil
+	}
+	return f.read(p, off)
+}
+
+func (f *File) read(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {
 		var k int
@@ -119,9 +129,27 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// Copy reads the whole file into a region of ordinary memory, in ascending order
+// and without mapping it: what was published before a byte was read is in the
+// copy from that byte on.
+func (f *File) Copy() (*Region, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	r := Heap(max(size, 8))
+	r.path = f.path
+	n, err := f.ReadAt(r.mem[:size], 0)
+	if err == io.EOF {
+		err = nil
+	}
+	r.mem = r.mem[:max(n, 8)]
+	return r, err
+}
+
 // readAtMost fills p from the start of the file as far as the file reaches.
 func (f *File) readAtMost(p []byte) (int, error) {
-	n, err := f.ReadAt(p, 0)
+	n, err := f.read(p, 0)
 	if err == io.EOF {
 		err = nil
 	}

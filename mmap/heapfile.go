@@ -89,3 +89,23 @@ func (h *heapFile) unmap() {
 		panic(err) // tests only: the next Map would read stale bytes
 	}
 }
+
+// readHeapFile reads what would be in the file if its heap memory were a
+// mapping. false: it is not mapped on the heap.
+func readHeapFile(f *File, p []byte, off int64) (int, bool) {
+	if !HeapFiles() {
+		return 0, false
+	}
+	id, err := f.ID()
+	size, serr := f.Size()
+	if err != nil || serr != nil {
+		return 0, false
+	}
+	heapFiles.Lock()
+	defer heapFiles.Unlock()
+	h := heapFiles.open[id]
+	if h == nil || off > size {
+		return 0, false
+	}
+	return copy(p, h.mem[off:min(size, int64(len(h.mem)))]), true
+}

@@ -49,6 +49,9 @@ func (f *File) Allocate(off, n int64) error { return ErrUnsupported }
 // Sync forces the file to stable storage.
 func (f *File) Sync() error { return ErrUnsupported }
 
+// Copy reads the whole file into a region of ordinary memory.
+func (f *File) Copy() (*Region, error) { return nil, ErrUnsupported }
+
 // ReadAt reads like io.ReaderAt.
 func (f *File) ReadAt(p []byte, off int64) (int, error) { return 0, ErrUnsupported }
 

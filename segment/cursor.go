@@ -41,10 +41,10 @@ func (s *Segment) Unpack(place uint64) (Cursor, bool) {
 // the content: that it is valid and that the frame ends within the segment,
 // leaving room for a SEAL. Beyond what is allocated everything is Free.
 func (s *Segment) Word(off int64) (Word, error) {
+	if off < s.start || off&7 != 0 || off+SealBytes > s.Size {
+		return 0, s.corrupt(off, "no frame can start here")
+	}
 	if off+SealBytes > s.Allocated() {
-		if off < s.start || off&7 != 0 || off+SealBytes > s.Size {
-			return 0, s.corrupt(off, "no frame can start here")
-		}
 		return 0, nil
 	}
 	w := Word(s.r.Word(off).Load())
@@ -88,17 +88,26 @@ func (s *Segment) walk(c Cursor, over func(Word) bool) (Cursor, Word, error) {
 // hintStrideBytes is how far the tail moves before the hint follows.
 const hintStrideBytes = 4 << 10
 
+// Passes reports whether a frame from c to next is one of the few that Passed
+// has anything to do for.
+func (s *Segment) Passes(c, next Cursor) bool {
+	return c.Off/hintStrideBytes != next.Off/hintStrideBytes
+}
+
 // Passed tells the segment that the frame from c to next was committed: at
 // every few KiB it moves the tail hint, and where a stride of the sparse index
 // is crossed it writes the entry. maxTime is the latest time of any frame
 // before next that the caller knows of, in nanoseconds.
 func (s *Segment) Passed(c, next Cursor, maxTime int64) {
-	if c.Off/hintStrideBytes == next.Off/hintStrideBytes {
+	if !s.Passes(c, next) {
 		return
 	}
 	s.r.Word(offTailHint).Store(s.Pack(next))
 	if i := next.Off / indexStrideBytes; i != c.Off/indexStrideBytes {
 		at := offIndex + i*indexEntryBytes
+		if i > 0 { // the entries hold a running maximum
+			maxTime = max(maxTime, int64(s.r.Word(at-indexEntryBytes+8).Load()))
+		}
 		s.r.Word(at + 8).Store(uint64(maxTime))
 		s.r.Word(at).Store(s.Pack(next))
 	}
@@ -123,8 +132,12 @@ func (s *Segment) Near(seq uint64) Cursor {
 // NearTime is the best known place before which every frame that the index
 // knows of is older than t, nanoseconds since the Unix epoch.
 func (s *Segment) NearTime(t int64) Cursor {
-	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t })
+	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t-clockSlack })
 }
+
+// clockSlack is by how much the cached clocks of two writers, and the frames
+// between a claim and its neighbour's entry, may differ, in nanoseconds.
+const clockSlack = int64(100e6)
 
 // near searches the index for the last proven entry that is early enough. The
 // entries ascend, so it halves; unwritten and wrong ones are passed over
@@ -180,4 +193,27 @@ func (s *Segment) ClearHintsFrom(off int64) {
 			s.r.Word(at + 8).Store(0)
 		}
 	}
+}
+
+// A Hint is a word that points at a frame, for verify.
+type Hint struct {
+	What   string
+	Offset int64 // of the hint in the segment
+	Place  Cursor
+	Sound  bool // it is a place of this segment at all
+}
+
+// Hints lists the hints that are set.
+func (s *Segment) Hints() (all []Hint) {
+	add := func(what string, at int64) {
+		if place := s.r.Word(at).Load(); place != 0 {
+			c, ok := s.Unpack(place)
+			all = append(all, Hint{what, at, c, ok})
+		}
+	}
+	add("a tail hint", offTailHint)
+	for i := range indexEntries(s.Size) {
+		add("an index entry", offIndex+i*indexEntryBytes)
+	}
+	return all
 }

@@ -123,14 +123,35 @@ func (in *Inner) Next() (reason string) {
 	return reason
 }
 
-// CheckPadding reports whether the padding behind the frame's content, which no
-// checksum covers, is zero, as it was written: verify looks at it.
-func (s *Segment) CheckPadding(c Cursor, w Word) error {
+// CheckPadding reports whether the padding behind the frame's content, and in a
+// batch behind each inner frame's, is zero, as it was written: no checksum covers
+// it. verify looks at it.
+func (s *Segment) CheckPadding(c Cursor, w Word, f Frame) error {
+	if c.Off+w.Size() > s.r.Len() {
+		return s.corrupt(c.Off, "the file ends within the padding of a frame")
+	}
 	end := c.Off + FrameHeader + w.Length()
-	for i, b := range s.r.Bytes(end, c.Off+w.Size()-end) {
-		if b != 0 {
-			return s.corrupt(end+int64(i), "the padding is not zero")
+	if at, ok := nonZero(s.r.Bytes(end, c.Off+w.Size()-end)); ok {
+		return s.corrupt(end+at, "the padding is not zero")
+	}
+	if f.Kind != KindBatch {
+		return nil
+	}
+	for in := f.Inner(s.Salt); in.Next() == "" && !in.Done(); {
+		inner := in.Frame()
+		end := in.at + FrameHeader + int64(len(inner.Meta)+len(inner.Body))
+		if at, ok := nonZero(f.Body[end:in.next]); ok {
+			return s.corrupt(c.Off+FrameHeader+end+at, "the padding of a frame in a batch is not zero")
 		}
 	}
 	return nil
+}
+
+func nonZero(p []byte) (at int64, found bool) {
+	for i, b := range p {
+		if b != 0 {
+			return int64(i), true
+		}
+	}
+	return 0, false
 }

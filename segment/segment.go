@@ -273,8 +273,14 @@ func (s *Segment) Padded() uint64 { return s.r.Word(offPadded).Load() }
 
 // FlushShared writes the header, the shared words and the index to stable
 // storage; done when a sealed segment is synced, so that they need not be
-// doubted after a power loss.
-func (s *Segment) FlushShared() error { return s.r.Flush(0, s.start) }
+// doubted after a power loss. The pages are made dirty first: an earlier flush
+// of them may have failed with nobody left to tell.
+func (s *Segment) FlushShared() error {
+	if !mmap.HeapFiles() {
+		s.r.Touch(0, s.start)
+	}
+	return s.r.Flush(0, s.start)
+}
 
 // AdoptFileSize sets the allocated word to where the walk of UseFileSize ends.
 func (s *Segment) AdoptFileSize() { s.allocated().Store(uint64(s.Allocated())) }

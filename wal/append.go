@@ -74,13 +74,19 @@ func (l *Log) append(d *draft) (a Appended, err error) {
 		return a, err
 	}
 	defer mmap.Recover(mmap.Protect(), &err)
-	for {
+	for range maxRevocations {
 		a, done, err := l.appendOnce(d)
 		if done || err != nil {
 			return a, err
 		}
 	}
+	return a, ErrStalled
 }
+
+// maxRevocations is how often an append is tried again after others took this
+// process for stopped: one that is so slow each time must not fill the disk with
+// dead room.
+const maxRevocations = 8
 
 func (l *Log) checkDraft(d *draft) error {
 	if len(d.meta) > segment.MaxMeta {
@@ -136,10 +142,10 @@ type claim struct {
 // Goexit: a claim that was not committed becomes dead room at once, so that
 // nobody waits for it.
 func (l *Log) leaveClaim(ticket uint32, own *claim) {
+	defer l.gate.exit(ticket) // even if the padding faults
 	if own.s != nil {
 		own.s.TryPad(own.c.Off, own.w)
 	}
-	l.gate.exit(ticket)
 }
 
 // commit publishes a claim that is filled.
@@ -152,7 +158,18 @@ func (l *Log) commit(own *claim, now int64) (a Appended, done bool, err error) {
 	}
 	step.At(step.CommitAfter)
 	own.s = nil
-	s.Passed(own.c, next, now)
+	latest := now
+	if seen := l.latest.Load(); seen >= now {
+		latest = seen
+	} else {
+		l.latest.CompareAndSwap(seen, now) // who fails had about the same time
+	}
+	if s.Passes(own.c, next) {
+		// A fault here must not make an error of an append that is done.
+		if err := l.guarded(func() error { s.Passed(own.c, next, latest); return nil }); err != nil {
+			l.warn("cannot write hints", "segment", s.Path(), "err", err)
+		}
+	}
 	return Appended{own.c.Seq, s.position(next.Off)}, true, nil
 }
 
@@ -232,22 +249,23 @@ func (l *Log) roll(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
 // once for each.
 func (l *Log) keepInReach(seq uint64) error {
 	const reach = 1<<32 - 1<<28
-	if seq-l.ctl.word(ctlDurableSeq).Load() < reach {
+	if seq < l.ctl.word(ctlDurableSeq).Load()+reach { // others may be ahead of us
 		return nil
 	}
-	return l.awaitDurable(context.Background(), target{seq: seq - reach/2})
+	return l.awaitDurable(context.Background(), target{seq: seq - reach/2}, l.closing)
 }
 
 // overtaken: the log was trimmed beyond s while this handle slept, and the
 // successor n that it found or made is a relic. Begin again from what is kept.
 func (l *Log) overtaken(s, n *seg) (*seg, error) {
-	err := l.log.Unlink(segment.Name(n.First))
+	first := n.First
 	l.table.release(n)
-	if err != nil && !isNotExist(err) {
+	kept, err := l.keptSegment()
+	if err != nil {
 		return nil, err
 	}
-	kept, err := l.locate(&l.table, l.ctl.durable())
-	if err != nil {
+	if err := l.log.Unlink(segment.Name(first)); err != nil && !isNotExist(err) {
+		l.table.release(kept)
 		return nil, err
 	}
 	l.tail.Store(kept)
@@ -258,11 +276,11 @@ func (l *Log) overtaken(s, n *seg) (*seg, error) {
 // makeSuccessor makes the segment after s. Any number of processes may do so at
 // once: the name is linked by exactly one, and the others use that.
 func (l *Log) makeSuccessor(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
-	n, err := l.linkNext(s, end, successorName(end, w), s.Epoch, l.nextTempName())
+	n, err := l.linkNext(s, end, successorName(s.First, end, w), s.Epoch, l.nextTempName())
 	if isExist(err) {
 		n, err = l.successor(&l.table, s, end, w)
 		if err == nil && n == nil {
-			err = fmt.Errorf("%s appeared and vanished: is somebody removing files by hand?", segment.Name(successorName(end, w)))
+			err = fmt.Errorf("%s appeared and vanished: is somebody removing files by hand?", segment.Name(successorName(s.First, end, w)))
 		}
 	}
 	return n, err
@@ -276,7 +294,7 @@ func (l *Log) nextTempName() string {
 // then gives it its name: whoever finds the name finds a whole segment, also
 // after a power loss.
 func (l *Log) linkNext(s *seg, end segment.Cursor, first, epoch uint64, temp string) (*seg, error) {
-	made, temp, err := l.newFile(temp, s.Size)
+	made, temp, prepared, err := l.newFile(temp, s.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -287,7 +305,7 @@ func (l *Log) linkNext(s *seg, end segment.Cursor, first, epoch uint64, temp str
 		Salt: newSalt(), Created: time.Now().UnixNano(), Queue: l.ctl.queue,
 	})
 	err = made.FlushShared()
-	if err == nil {
+	if err == nil && !prepared { // of a prepared one the pages ahead are not worth writing
 		err = made.File().Sync()
 	}
 	step.At(step.RollHeaderSynced)

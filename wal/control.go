@@ -36,8 +36,11 @@ func openControl(dir *mmap.Dir, readOnly bool) (*control, error) {
 }
 
 func mapControl(f *mmap.File, readOnly bool) (*control, error) {
-	page := make([]byte, controlBytes)
-	n, err := f.ReadAt(page, 0)
+	page := make([]byte, identityBytes)
+	size, err := f.Size()
+	if err == nil {
+		_, err = f.ReadAt(page, 0)
+	}
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
@@ -49,8 +52,8 @@ func mapControl(f *mmap.File, readOnly bool) (*control, error) {
 		return nil, fmt.Errorf("%s: %w", f.Path(), err)
 	case err != nil:
 		return nil, &CorruptError{Path: f.Path(), Reason: err.Error()}
-	case n < controlBytes:
-		return nil, &CorruptError{Path: f.Path(), Offset: int64(n), Reason: fmt.Sprintf("the control file has %d bytes, want %d", n, controlBytes)}
+	case size != controlBytes:
+		return nil, &CorruptError{Path: f.Path(), Offset: size, Reason: fmt.Sprintf("the control file has %d bytes, want %d", size, controlBytes)}
 	}
 	r, err := f.Map(controlBytes, readOnly)
 	if err != nil {
@@ -178,7 +181,7 @@ func (c *control) poison(slot int, cause error) {
 // encodeControl makes the content of a new control file.
 func encodeControl(id identity, s Settings, b boot, durable Position, first uint64) []byte {
 	page := make([]byte, controlBytes)
-	encodeIdentity(page[:4096], id)
+	encodeIdentity(page[:identityBytes], id)
 	encodeSettings(page[ctlSettings:ctlSettings+recordBytes], 1, s)
 	encodeBoot(page[ctlBoot:ctlBoot+recordBytes], 1, b)
 	putWord(page[ctlDurable:], uint64(durable))

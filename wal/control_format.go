@@ -36,6 +36,7 @@ import (
 const (
 	controlVersion = 1
 	controlMagic   = "walqctl\n"
+	identityBytes  = 4096
 	controlBytes   = 81920
 
 	// Identity.
@@ -281,3 +282,5 @@ func (p Position) off() int64      { return int64(p&math.MaxUint32) << 3 }
 func (p Position) String() string { return fmt.Sprintf("segment %d offset %d", p.ordinal(), p.off()) }
 
 func putWord(p []byte, v uint64) { binary.LittleEndian.PutUint64(p, v) }
+
+func getWord(p []byte) uint64 { return binary.LittleEndian.Uint64(p) }

@@ -90,9 +90,11 @@ func makeDir(path string, p perms) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(dir.Chmod(p.dir), dir.Close()); err != nil {
-		return err
-	}
+	return errors.Join(dir.Chmod(p.dir), syncParent(dir), dir.Close())
+}
+
+// syncParent makes the name of the queue's directory durable.
+func syncParent(dir *mmap.Dir) error {
 	parent, err := mmap.OpenDir(filepath.Dir(dir.Path()))
 	if err != nil {
 		return nil // a parent that may not be read cannot be synced either
@@ -178,8 +180,9 @@ func clearHalfMade(log *mmap.Dir) error {
 		if first, ok := segment.ParseName(name); ok {
 			empty := false
 			if s, err := segment.Open(log, name, true); err == nil {
+				err := s.UseFileSize() // the allocated word proves nothing
 				w, werr := s.Word(s.Start().Off)
-				empty = werr == nil && w == 0
+				empty = err == nil && werr == nil && w == 0
 				if err := s.Close(); err != nil {
 					return err
 				}

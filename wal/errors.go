@@ -21,6 +21,7 @@ var (
 	ErrNotDurable  = errors.New("the message is in the queue but not known to be on stable storage; do not append it again")
 	ErrOwner       = errors.New("belongs to another user")
 	ErrTooManyOpen = errors.New("the queue has as many participants as it can have")
+	ErrStalled     = errors.New("the append took longer than the stall time-out again and again, so others revoked it; nothing was appended")
 	ErrReadOnly    = errors.New("the queue was opened for reading only")
 	ErrVersion     = segment.ErrVersion
 	ErrCorrupt     = segment.ErrCorrupt

@@ -9,8 +9,8 @@ import (
 // them and a mapping is given back only when nobody can hold a pointer into it.
 //
 // It is the counting half of sleepable RCU (Paul McKenney's SRCU): entrants
-// count in one of two counters, and a grace period flips which one twice,
-// waiting for each to drain. Whoever enters loads shared pointers only after it
+// count in one of two counters, and a grace period flips which one twice, and
+// each has to drain. Whoever enters loads shared pointers only after it
 // has counted, so an entrant that was late for a flip holds nothing that is
 // being given back.
 type gate struct {
@@ -46,14 +46,32 @@ func (g *gate) drainAll() {
 	g.drain(1)
 }
 
-// quiesce waits until everyone who is inside now has left once. One caller at
-// a time.
-func (g *gate) quiesce() {
-	for range 2 {
-		old := g.phase.Load() & 1
-		g.phase.Store(old ^ 1)
-		g.drain(old)
+// A grace is a grace period under way: it is over when everyone who was inside
+// when it began has left once. One at a time.
+type grace struct {
+	flips  int
+	ticket uint32 // of the counter that has to drain
+}
+
+// begin starts a grace period.
+func (g *gate) begin() grace { return g.flip(1) }
+
+func (g *gate) flip(n int) grace {
+	old := g.phase.Load() & 1
+	g.phase.Store(old ^ 1)
+	return grace{n, old}
+}
+
+// over reports whether the grace period is over, and moves it on. It never
+// waits: somebody may stay inside for long.
+func (g *gate) over(p *grace) bool {
+	for g.inside[p.ticket].n.Load() == 0 {
+		if p.flips == 2 {
+			return true
+		}
+		*p = g.flip(2)
 	}
+	return false
 }
 
 func (g *gate) drain(ticket uint32) {

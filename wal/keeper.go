@@ -109,6 +109,9 @@ type watch struct {
 	durable     Position // when the control file was last synced
 	rate        int64    // bytes appended a tick, smoothed
 	touched     Position // pages are ready up to here
+	leaving     []*seg   // to be released when the grace period is over
+	grace       grace
+	warned      time.Time
 }
 
 func (l *Log) keep() {
@@ -117,14 +120,15 @@ func (l *Log) keep() {
 	defer k.clock.Store(0)
 	timer := time.NewTimer(0)
 	<-timer.C
-	w := watch{lastControl: time.Now()}
+	w := watch{lastControl: time.Now(), lastSettle: time.Now()}
+	defer l.releaseLeaving(&w) // at the end nobody is inside
 	for {
 		select {
 		case <-k.wake:
 		case <-k.quit:
 			return
 		}
-		w.lastMove, w.lastSync, w.lastSettle = time.Now(), time.Now(), time.Now()
+		w.lastMove, w.lastSync = time.Now(), time.Now()
 		for {
 			timer.Reset(keeperTick)
 			select {
@@ -155,10 +159,11 @@ func (l *Log) tick(w *watch) (resting bool) {
 		defer mmap.Recover(mmap.Protect(), &err)
 		resting, err = l.tickGuarded(w)
 	}()
-	if err != nil && !errors.Is(err, ErrPoisoned) {
+	if err != nil && !errors.Is(err, ErrPoisoned) && time.Since(w.warned) > time.Second {
+		w.warned = time.Now()
 		l.warn("background work failed", "queue", l.dir.Path(), "err", err)
 	}
-	return resting || err != nil
+	return resting
 }
 
 func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
@@ -170,18 +175,21 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	if moved {
 		w.lastMove = now
 	}
-	l.follow(w, s, end)
 	l.keepSynced(w, now, end)
-	if err := errors.Join(l.keepControl(w, now, false), l.keepSettled(w, now)); err != nil {
-		return false, err
-	}
-	l.releaseRetired()
+	l.releaseRetired(w)
 	waiting := l.durability() == SyncInterval && l.behind() && l.ctl.poisoned() == nil
-	if waiting || now.Sub(w.lastMove) < restAfter {
-		return false, nil
+	resting = !waiting && now.Sub(w.lastMove) >= restAfter
+	l.follow(w, s, end)
+	err = errors.Join(l.keepControl(w, now, resting), l.keepSettled(w, now))
+	if resting {
+		err = errors.Join(err, l.dropPrepared())
 	}
-	return true, errors.Join(l.keepControl(w, now, true), l.dropPrepared())
+	return resting, err
 }
+
+// stopClock makes appends look at the time themselves while the keeper does
+// something that may take long.
+func (l *Log) stopClock() { l.keeper.clock.Store(0) }
 
 // follow makes pages ready ahead of the tail and prepares the next segment.
 func (l *Log) follow(w *watch, s *seg, end Position) {
@@ -203,6 +211,7 @@ func (l *Log) follow(w *watch, s *seg, end Position) {
 	}
 	to := min(end.off()+ahead, s.Size)
 	if to > from.off() {
+		l.stopClock()
 		if err := s.Grow(to); err == nil { // a full disk is the appender's to report
 			s.Region().Touch(from.off(), to-from.off())
 			w.touched = makePosition(s.Ordinal, to)
@@ -226,6 +235,7 @@ func (l *Log) prepare(size, ahead int64) {
 	if ok, err := l.locks.TryLock(lockPrepare, true); !ok || err != nil {
 		return
 	}
+	l.stopClock()
 	name := l.nextTempName()
 	made, err := l.createFile(name, size, ahead)
 	if err != nil {
@@ -246,18 +256,18 @@ func (l *Log) unlockPrepare() {
 
 // newFile gives a segment file without a header: the prepared one, or a new one
 // under the name temp.
-func (l *Log) newFile(temp string, size int64) (*segment.Segment, string, error) {
+func (l *Log) newFile(temp string, size int64) (made *segment.Segment, name string, prepared bool, err error) {
 	k := &l.keeper
 	k.mu.Lock()
-	made, name := k.prepared, k.prepName
+	made, name = k.prepared, k.prepName
 	k.prepared, k.prepName = nil, ""
 	k.mu.Unlock()
 	if made != nil {
 		l.unlockPrepare()
-		return made, name, nil
+		return made, name, true, nil
 	}
-	made, err := l.createFile(temp, size, 0)
-	return made, temp, err
+	made, err = l.createFile(temp, size, 0)
+	return made, temp, false, err
 }
 
 func (l *Log) createFile(name string, size, extent int64) (*segment.Segment, error) {
@@ -325,7 +335,8 @@ func (l *Log) startFlush() {
 	go func() {
 		defer k.flushing.Done()
 		for {
-			if err := l.Sync(context.Background()); err != nil && !errors.Is(err, ErrPoisoned) {
+			// What Close interrupts it does itself.
+			if err := l.Sync(context.Background()); err != nil && !errors.Is(err, ErrPoisoned) && !errors.Is(err, ErrClosed) {
 				l.warn("a sync in the background failed", "queue", l.dir.Path(), "err", err)
 			}
 			if k.flush.CompareAndSwap(flushRunning, flushIdle) {
@@ -344,6 +355,7 @@ func (l *Log) keepControl(w *watch, now time.Time, last bool) error {
 		return nil
 	}
 	w.lastControl, w.durable = now, d
+	l.stopClock()
 	return l.syncControl()
 }
 
@@ -353,8 +365,8 @@ func (l *Log) keepSettled(w *watch, now time.Time) error {
 		return nil
 	}
 	w.lastSettle = now
-	from := l.ctl.settled()
-	s, err := l.locate(&l.table, from)
+	l.stopClock()
+	s, from, err := l.settledSegment()
 	if err != nil {
 		return err
 	}
@@ -397,30 +409,40 @@ func (k *keeper) takeRetired() []*seg {
 	return r
 }
 
-func (l *Log) releaseRetired() {
-	var keep, done []*seg
+func (l *Log) releaseRetired(w *watch) {
+	if len(w.leaving) > 0 {
+		if !l.gate.over(&w.grace) {
+			return // somebody inside may have seen them as the tail
+		}
+		l.releaseLeaving(w)
+	}
+	var keep []*seg
 	all := l.keeper.takeRetired()
 	durable := l.ctl.durable()
 	for i, s := range all {
 		switch {
 		case s.Ordinal < durable.ordinal():
-			done = append(done, s)
+			w.leaving = append(w.leaving, s)
 		case len(all)-i > maxRetired:
 			// Too many to hold: the next sync must not believe that the
 			// kernel told it of every error.
 			l.ctl.word(ctlIntentOwner).Store(standingIntent)
-			done = append(done, s)
+			w.leaving = append(w.leaving, s)
 		default:
 			keep = append(keep, s)
-		}
-	}
-	if len(done) > 0 {
-		l.gate.quiesce() // nobody is inside who saw it as the tail
-		for _, s := range done {
-			l.table.release(s)
 		}
 	}
 	for _, s := range keep {
 		l.keeper.retire(s)
 	}
+	if len(w.leaving) > 0 {
+		w.grace = l.gate.begin()
+	}
+}
+
+func (l *Log) releaseLeaving(w *watch) {
+	for _, s := range w.leaving {
+		l.table.release(s)
+	}
+	w.leaving = nil
 }

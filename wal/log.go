@@ -61,6 +61,7 @@ type Log struct {
 	gate    gate
 	closing chan struct{}       // closed when Close begins: waits end
 	tail    atomic.Pointer[seg] // where this handle's appenders are; nil if read-only
+	latest  atomic.Int64        // the latest time of a frame of this handle
 	rolling sync.Mutex          // one roll at a time within the handle
 	pending pendingClaims
 	syncer  syncer
@@ -82,7 +83,6 @@ func Open(ctx context.Context, path string, o Options) (_ *Log, err error) {
 	if err := mmap.Supported(); err != nil {
 		return nil, err
 	}
-	defer mmap.Recover(mmap.Protect(), &err)
 	if o.SyncEvery <= 0 {
 		o.SyncEvery = DefaultSyncEvery
 	}
@@ -93,21 +93,28 @@ func Open(ctx context.Context, path string, o Options) (_ *Log, err error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{o: o, member: member{slot: -1}, closing: make(chan struct{})}
-	if err := l.openFiles(ctx, path); err != nil {
+	if err := l.guarded(func() error { return l.openFiles(ctx, path) }); err != nil {
 		return nil, errors.Join(err, l.files.close())
 	}
 	l.table.open = map[uint64]*seg{}
 	l.table.readOnly = o.ReadOnly
-	l.table.random = l.durability() != SyncNever
+	l.table.random = l.settings.Durability != SyncNever
 	l.syncer.init()
 	l.keeper.init()
 	if o.ReadOnly {
 		return l, nil
 	}
-	if err := l.join(ctx); err != nil {
+	if err := l.guarded(func() error { return l.join(ctx) }); err != nil {
 		return nil, errors.Join(err, l.abandon())
 	}
 	return l, nil
+}
+
+// guarded runs f and makes an error of a fault in a mapped file, so that the
+// caller can go on and give back what it holds.
+func (l *Log) guarded(f func() error) (err error) {
+	defer mmap.Recover(mmap.Protect(), &err)
+	return f()
 }
 
 func (l *Log) durability() Durability {
@@ -152,41 +159,50 @@ func (l *Log) releaseAll() {
 // claims that were never committed, and as the last participant syncs the log
 // and marks it clean. Further calls return ErrClosed.
 func (l *Log) Close() (err error) {
-	defer mmap.Recover(mmap.Protect(), &err)
 	if !l.gate.close() {
 		return ErrClosed
 	}
 	close(l.closing)
+	l.pending.abortAll() // somebody inside may wait for one to pass
 	l.gate.drainAll()
 	l.keeper.stop()
-	l.pending.abortAll()
+	l.pending.abortAll() // and one may have come meanwhile
 	if l.slot >= 0 {
-		err = l.leave()
+		err = l.guarded(l.leave)
 	}
 	l.releaseAll()
 	return errors.Join(err, l.files.close())
 }
 
+// leavePatience bounds how long Close waits for other participants' claims.
+const leavePatience = 10 * time.Second
+
 // leave frees the slot, having marked the queue clean if nobody else is there.
 func (l *Log) leave() error {
-	var errs []error
-	if l.durability() == SyncInterval {
-		errs = append(errs, l.syncAll(context.Background()))
+	errs := []error{l.dropPrepared()}
+	if l.durability() != SyncNever && l.behind() {
+		ctx, cancel := context.WithTimeout(context.Background(), leavePatience)
+		defer cancel()
+		errs = append(errs, l.syncAll(ctx))
 	}
 	alone, err := l.tryAlone()
 	errs = append(errs, err)
 	if alone {
-		errs = append(errs, l.markClean(), l.locks.Unlock(lockRecovery))
+		errs = append(errs, l.markClean())
 	} else if l.behind() {
 		// What was appended and never synced is nobody's business now: the
 		// next sync must not believe that the kernel told it of every error.
 		l.ctl.word(ctlIntentOwner).Store(standingIntent)
 	}
-	errs = append(errs, l.dropPrepared())
-	if l.ctl.poisoned() == nil {
+	if !alone && l.ctl.poisoned() == nil {
 		errs = append(errs, l.ctl.sync())
 	}
+	// The slot goes before the recovery lock: whoever joins must find either
+	// us and no clean mark, or nobody and the mark, which it then removes.
 	errs = append(errs, l.releaseSlot())
+	if alone {
+		errs = append(errs, l.locks.Unlock(lockRecovery))
+	}
 	err = errors.Join(errs...)
 	if errors.Is(err, ErrPoisoned) {
 		return nil // whoever appends was told; closing is not where it matters

@@ -51,7 +51,7 @@ func (l *Log) look(o *observer, s *seg, c segment.Cursor, w segment.Word) error 
 		o.waited += between
 	}
 	o.last = now
-	if dead || l.o.StallTimeout > 0 && o.waited >= l.o.StallTimeout {
+	if dead || l.o.StallTimeout > 0 && o.waited >= l.patience(w) {
 		if s.TryPad(c.Off, w) && !dead {
 			l.warn("revoked a claim of a participant that stopped", "slot", w.Slot(), "seq", c.Seq)
 		}
@@ -60,6 +60,16 @@ func (l *Log) look(o *observer, s *seg, c segment.Cursor, w segment.Word) error 
 	time.Sleep(o.pause())
 	return nil
 }
+
+// patience is how long a claim may take: the stall time-out, and for a long one
+// what a slow disk needs to take it.
+func (l *Log) patience(w segment.Word) time.Duration {
+	return l.o.StallTimeout + time.Duration(w.Length()/slowBytesPerSecond)*time.Second
+}
+
+// slowBytesPerSecond is the rate of copying into a mapping while the kernel
+// holds writers back.
+const slowBytesPerSecond = 16 << 20
 
 // ownerGone reports whether the owner of a claim is certainly dead. The word is
 // loaded by the caller before the probe and compared after it, so that a claim

@@ -24,9 +24,10 @@ type Reader struct {
 
 	buf []byte // of the message that Next returned
 	o   observer
-	err error // repeated until a seek
-	gap error // reported once
-	cut bool  // read-only: the queue awaits recovery, which will cut at the first bad frame
+	err error  // repeated until a seek
+	gap error  // reported once
+	cut bool   // read-only: the queue awaits recovery, which will cut at the first bad frame
+	old uint64 // the epoch in which it does
 }
 
 // NewReader makes a reader that stands before the oldest message. With durable
@@ -40,7 +41,12 @@ func (l *Log) NewReader(durable bool) (_ *Reader, err error) {
 	defer mmap.Recover(mmap.Protect(), &err)
 	r := &Reader{l: l, durable: durable}
 	if l.o.ReadOnly {
-		if r.cut, err = l.awaitsRecovery(); err != nil {
+		b, err := l.ctl.boot()
+		if err != nil {
+			return nil, err
+		}
+		r.old = b.epoch
+		if r.cut, err = l.awaitsRecovery(r.old); err != nil {
 			return nil, err
 		}
 	}
@@ -48,10 +54,10 @@ func (l *Log) NewReader(durable bool) (_ *Reader, err error) {
 }
 
 // awaitsRecovery reports whether a power loss went by since the queue was last
-// used, and nobody recovered it yet.
-func (l *Log) awaitsRecovery() (bool, error) {
+// used, and nobody recovered it yet: that begins another epoch.
+func (l *Log) awaitsRecovery(epoch uint64) (bool, error) {
 	b, err := l.ctl.boot()
-	if err != nil || b.clean && !l.o.Snapshot {
+	if err != nil || b.epoch != epoch || b.clean && !l.o.Snapshot {
 		return false, err
 	}
 	if b.id == l.bootID && !l.o.Snapshot {
@@ -226,8 +232,11 @@ func (r *Reader) claimed(w segment.Word) (outcome, error) {
 	if now, err := r.s.Word(r.c.Off); err != nil || now != w {
 		return again, err
 	}
-	if r.l.slot >= 0 || r.cut {
+	if r.l.slot >= 0 {
 		return wait, nil // a participant frees the log in Blocked
+	}
+	if cut, err := r.awaitsCut(); cut || err != nil {
+		return wait, err
 	}
 	skip, err := r.l.skippable(r.s, r.c, w)
 	if !skip || err != nil {
@@ -285,11 +294,24 @@ func (r *Reader) trimmed() error {
 
 // fail remembers an error that the next call must repeat.
 func (r *Reader) fail(err error) error {
-	if r.cut && errors.Is(err, ErrCorrupt) && r.s.position(r.c.Off) >= r.l.ctl.durable() {
-		return nil // here recovery will end the log
+	if errors.Is(err, ErrCorrupt) && r.s.position(r.c.Off) >= r.l.ctl.durable() {
+		if cut, cerr := r.awaitsCut(); cut || cerr != nil {
+			return cerr // here recovery will end the log
+		}
 	}
 	r.err = err
 	return err
+}
+
+// awaitsCut reports whether the queue still awaits a recovery that will cut it
+// at the first frame that is not whole.
+func (r *Reader) awaitsCut() (bool, error) {
+	if !r.cut {
+		return false, nil
+	}
+	var err error
+	r.cut, err = r.l.awaitsRecovery(r.old)
+	return r.cut, err
 }
 
 // Seq is the sequence number that the next message has at least.

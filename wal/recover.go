@@ -66,6 +66,10 @@ func (l *Log) recover() error {
 	}
 	l.ctl.word(ctlGather).Store(0)
 	l.clearWaiters()
+	// Whoever made the queue may have died before its names were on disk.
+	if err := errors.Join(l.log.Sync(), l.dir.Sync(), syncParent(l.dir)); err != nil {
+		return err
+	}
 	if err := l.removeTrimmed(); err != nil {
 		return err
 	}
@@ -239,6 +243,9 @@ func (l *Log) recoverPowerLoss(b boot) error {
 		return fmt.Errorf("recovery after a power loss changed nothing: %w", err)
 	}
 	step.At(step.RecoverScanned)
+	if err := l.adoptSizes(sc.chain); err != nil {
+		return err
+	}
 	if err := sc.cut(); err != nil {
 		return err
 	}
@@ -262,6 +269,41 @@ func (l *Log) recoverPowerLoss(b boot) error {
 	}
 	step.At(step.RecoverControlSynced)
 	l.warn("recovered after a power loss", "queue", l.dir.Path(), "end", sc.c.Seq, "next", n.First, "why", sc.reason)
+	return nil
+}
+
+// adoptSizes makes the allocated word of each segment that the walk passed what
+// the file really has: the word on disk may be older than the frames, and a
+// reader would take its place for the end of the log. Of a copied queue nothing
+// was ever synced, so all of it is.
+func (l *Log) adoptSizes(chain []uint64) error {
+	if l.o.Snapshot {
+		all, err := segmentNames(l.log)
+		if err != nil {
+			return err
+		}
+		chain = all
+	}
+	for _, first := range chain {
+		s, err := l.acquire(&l.table, first)
+		if err != nil && l.o.Snapshot && errors.Is(err, ErrCorrupt) {
+			continue // a stale one; the chain was checked
+		}
+		if err != nil {
+			return err
+		}
+		if err = s.UseFileSize(); err == nil {
+			s.AdoptFileSize()
+			err = s.FlushShared()
+		}
+		if err == nil && l.o.Snapshot {
+			err = s.File().Sync()
+		}
+		l.table.release(s)
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -335,9 +377,35 @@ func (l *Log) quarantineStale(chain []uint64) error {
 	return errors.Join(err, l.log.Sync(), q.Sync(), q.Close())
 }
 
+// keptSegment opens the segment of the durable position, having checked that
+// the oldest kept sequence number can be true: files are removed by that word,
+// and one wrong bit in it must not remove the log.
+func (l *Log) keptSegment() (*seg, error) {
+	s, err := l.locate(&l.table, l.ctl.durable())
+	if err != nil {
+		return nil, err
+	}
+	oldest := l.ctl.oldest()
+	o, err := l.acquire(&l.table, oldest)
+	if isNotExist(err) || err == nil && o.First > s.First {
+		err = &CorruptError{Path: l.ctl.r.Path(), Offset: ctlOldest, Reason: fmt.Sprintf("the oldest kept sequence number, %d, starts no segment at or before the durable position", oldest)}
+	}
+	l.table.release(o)
+	if err != nil {
+		l.table.release(s)
+		return nil, err
+	}
+	return s, nil
+}
+
 // removeTrimmed removes segments below the oldest kept sequence number: an
 // unlink may come back after a power loss.
 func (l *Log) removeTrimmed() error {
+	s, err := l.keptSegment()
+	if err != nil {
+		return err
+	}
+	l.table.release(s)
 	firsts, err := segmentNames(l.log)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"fmt"
 	"sort"
 
 	"github.com/walq/walq/mmap"
@@ -111,12 +112,12 @@ func (r *Reader) seekNewest() error {
 
 // lastFinal is the place behind the last frame before which all are final.
 func (l *Log) lastFinal() (*seg, segment.Cursor, error) {
-	s, err := l.locate(&l.table, l.ctl.settled())
+	s, settled, err := l.settledSegment()
 	if err != nil {
 		return nil, segment.Cursor{}, err
 	}
 	c := s.Start()
-	if hint := s.Tail(); s.position(hint.Off) <= l.ctl.settled() {
+	if hint := s.Tail(); s.position(hint.Off) <= settled {
 		c = hint
 	}
 	for {
@@ -164,6 +165,10 @@ func (r *Reader) seekLast(n uint64) error {
 		if isNotExist(err) { // trimmed meanwhile
 			r.stand(s, s.Start(), 0)
 			return nil
+		}
+		if err == nil && !follows(p, segment.Cursor{Seq: s.PrevEnd}, s) {
+			err = &CorruptError{Path: s.Path(), Reason: fmt.Sprintf("it names %s as its predecessor, which it does not follow", p.Path())}
+			r.l.table.release(p)
 		}
 		r.l.table.release(s)
 		if err != nil {

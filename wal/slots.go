@@ -26,6 +26,11 @@ func (l *Log) join(ctx context.Context) error {
 	}
 	// Here the recovery lock is held, shared or exclusively.
 	err := l.takeSlot()
+	if others, perr := l.locks.HeldByOther(lockSlots, maxSlots); perr == nil && !others {
+		// Those whom we joined died before we had their segments open: the
+		// next sync must not believe that the kernel told it of every error.
+		l.ctl.word(ctlIntentOwner).Store(standingIntent)
+	}
 	return errors.Join(err, l.locks.Unlock(lockRecovery))
 }
 
@@ -80,8 +85,7 @@ func (l *Log) releaseSlot() error {
 // padClaims pads every claim that is known to be dead, from the settled
 // position to the tail, and leaves l.tail there.
 func (l *Log) padClaims(dead func(segment.Word) bool) error {
-	settled := l.ctl.settled()
-	s, err := l.locate(&l.table, settled)
+	s, settled, err := l.settledSegment()
 	if err != nil {
 		return err
 	}
@@ -117,6 +121,18 @@ func (l *Log) padClaims(dead func(segment.Word) bool) error {
 			return nil
 		}
 	}
+}
+
+// settledSegment opens the segment of the settled position. That word is only a
+// bound that saves walking: if it names no segment, the durable position does.
+func (l *Log) settledSegment() (*seg, Position, error) {
+	p := l.ctl.settled()
+	s, err := l.locate(&l.table, p)
+	if errors.Is(err, ErrCorrupt) {
+		p = l.ctl.durable()
+		s, err = l.locate(&l.table, p)
+	}
+	return s, p, err
 }
 
 func (l *Log) setTail(s *seg) { l.table.release(l.tail.Swap(s)) }

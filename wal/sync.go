@@ -1,12 +1,10 @@
 package wal
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/walq/walq/internal/spin"
 	"github.com/walq/walq/internal/step"
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -40,6 +38,7 @@ type syncer struct {
 	// at and c are how far this handle has seen the log final, guarded by mu.
 	at *seg
 	c  segment.Cursor
+	o  observer // of the claim that holds this handle's syncs up, guarded by mu
 
 	rounds struct {
 		sync.Mutex
@@ -59,218 +58,6 @@ func (y *syncer) dropCursor(t *table) {
 	y.at = nil
 }
 
-// A target is what someone waits to be durable: an end position, or where that
-// is not known a sequence number.
-type target struct {
-	end Position
-	seq uint64
-}
-
-func (l *Log) reached(t target) bool {
-	if t.end != 0 {
-		return l.ctl.durable() >= t.end
-	}
-	return l.ctl.word(ctlDurableSeq).Load() > t.seq
-}
-
-// WaitDurable returns when the message with this sequence number, and all
-// before it, are on stable storage. It syncs if nobody else does, whatever the
-// durability of the queue.
-func (l *Log) WaitDurable(ctx context.Context, seq uint64) error {
-	return l.waitDurable(ctx, target{seq: seq})
-}
-
-// WaitAppended returns when the append that ends there, and all before it, are
-// on stable storage, like WaitDurable.
-func (l *Log) WaitAppended(ctx context.Context, a Appended) error {
-	return l.waitDurable(ctx, target{end: a.End})
-}
-
-// Sync returns when everything that was appended before the call, by anyone, is
-// on stable storage.
-func (l *Log) Sync(ctx context.Context) error {
-	if l.slot < 0 {
-		return ErrReadOnly
-	}
-	ticket, ok := l.gate.enter()
-	if !ok {
-		return ErrClosed
-	}
-	defer l.gate.exit(ticket)
-	return l.syncAll(ctx)
-}
-
-// syncAll is Sync for who is inside the gate, or alone with the log.
-func (l *Log) syncAll(ctx context.Context) (err error) {
-	defer mmap.Recover(mmap.Protect(), &err)
-	end, err := l.end()
-	if err != nil {
-		return err
-	}
-	return l.awaitDurable(ctx, target{end: end})
-}
-
-// end is the position behind the last frame, final or not.
-func (l *Log) end() (Position, error) {
-	s := l.table.again(l.tail.Load())
-	for {
-		c, w, err := s.WalkToFree(s.ownTail())
-		var n *seg
-		if err == nil && w.Sealed() {
-			n, err = l.successor(&l.table, s, c, w)
-		}
-		end := s.position(c.Off)
-		l.table.release(s)
-		if err != nil || n == nil {
-			return end, err
-		}
-		s = n
-	}
-}
-
-// behind reports whether this handle appended what is not known to be durable.
-func (l *Log) behind() bool {
-	s := l.tail.Load()
-	return s != nil && s.position(s.ownTail().Off) > l.ctl.durable()
-}
-
-func (l *Log) waitDurable(ctx context.Context, t target) (err error) {
-	ticket, ok := l.gate.enter()
-	if !ok {
-		return ErrClosed
-	}
-	defer l.gate.exit(ticket)
-	defer mmap.Recover(mmap.Protect(), &err)
-	return l.awaitDurable(ctx, t)
-}
-
-func (l *Log) awaitDurable(ctx context.Context, t target) error {
-	for {
-		if l.reached(t) {
-			return nil
-		}
-		if p := l.ctl.poisoned(); p != nil {
-			return &PoisonError{*p}
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if l.slot < 0 {
-			return ErrReadOnly
-		}
-		lead, over := l.syncer.enrol()
-		if lead {
-			if err := l.leadRound(t); err != nil {
-				return err
-			}
-			continue
-		}
-		select {
-		case <-over:
-		case <-ctx.Done():
-		case <-l.closing:
-			if !l.reached(t) {
-				return ErrClosed
-			}
-		}
-	}
-}
-
-// enrol makes the caller a member of the next round. Either it leads it, or it
-// waits until the round that runs now is over: if that one came too late for
-// the caller's frame, the caller enrols again.
-func (y *syncer) enrol() (lead bool, over <-chan struct{}) {
-	r := &y.rounds
-	r.Lock()
-	defer r.Unlock()
-	r.waiting++
-	if r.running {
-		return false, r.over
-	}
-	r.running = true
-	return true, nil
-}
-
-func (y *syncer) waiting() (now, before int) {
-	y.rounds.Lock()
-	defer y.rounds.Unlock()
-	return y.rounds.waiting, y.rounds.before
-}
-
-// endRound wakes the members of the round. Who enrolled while it ran was woken
-// too, and enrols again unless the sync covered it.
-func (y *syncer) endRound() {
-	r := &y.rounds
-	r.Lock()
-	defer r.Unlock()
-	r.before, r.waiting, r.running = r.waiting, 0, false
-	close(r.over)
-	r.over = make(chan struct{})
-}
-
-func (l *Log) leadRound(t target) error {
-	defer l.syncer.endRound()
-	l.awaitCompany()
-	if held := l.takeGathering(t); held {
-		defer l.ctl.word(ctlGather).CompareAndSwap(l.tag(), 0)
-	}
-	if l.reached(t) {
-		return nil
-	}
-	return l.syncNow(t)
-}
-
-// awaitCompany lets those who rode along last time come aboard again. Alone
-// last time, alone now: a lone appender never waits.
-func (l *Log) awaitCompany() {
-	now, before := l.syncer.waiting()
-	if now >= before {
-		return
-	}
-	for start := time.Now(); now < before && time.Since(start) < gatherTime; {
-		spin.Wait()
-		now, _ = l.syncer.waiting()
-	}
-}
-
-// takeGathering waits for the turn to sync. It returns false if another process
-// synced what the caller needs meanwhile.
-func (l *Log) takeGathering(t target) (held bool) {
-	lock := l.ctl.word(ctlGather)
-	if lock.CompareAndSwap(0, l.tag()) {
-		return true
-	}
-	start := time.Now()
-	for i := 0; ; i++ {
-		if l.reached(t) || l.ctl.poisoned() != nil {
-			return false
-		}
-		holder := lock.Load()
-		if holder == 0 && lock.CompareAndSwap(0, l.tag()) {
-			return true
-		}
-		waited := time.Since(start)
-		if waited > gatherPatience || i%64 == 63 && !l.tagAlive(holder) {
-			return lock.CompareAndSwap(holder, l.tag())
-		}
-		if waited < gatherTime {
-			spin.Wait()
-		} else {
-			time.Sleep(gatherTime)
-		}
-	}
-}
-
-// tagAlive reports whether the participant that a tag names is still there.
-func (l *Log) tagAlive(tag uint64) bool {
-	slot := int(tag&0xffff) - 1
-	if slot < 0 || slot >= maxSlots || l.ctl.participant(slot, parIncarnation).Load() != tag>>16 {
-		return false
-	}
-	alive, err := l.alive(slot)
-	return alive || err != nil
-}
-
 // A span is what is to be synced in one segment.
 type span struct {
 	s        *seg
@@ -288,30 +75,45 @@ func (l *Log) syncNow(t target) error {
 	if p := l.ctl.poisoned(); p != nil {
 		return &PoisonError{*p}
 	}
-	intent := l.ctl.word(ctlIntentOwner)
-	// The intent is loaded before the walk: what its owner saw final is then
+	// What syncers before us saw final is loaded before the walk: it is then
 	// final for us too, and lies within our range.
-	owner := intent.Load()
-	foreign := owner != 0 && owner != l.tag()
-	spans, err := l.unsynced(t)
+	seen := Position(l.ctl.word(ctlIntentEnd).Load())
+	spans, whole, err := l.unsynced(t)
 	defer func() { l.releaseSpans(spans) }()
 	if err != nil {
 		return err
 	}
 	last := spans[len(spans)-1]
 	end := last.s.position(last.to.Off)
-	if foreign && uint64(end) < l.ctl.word(ctlIntentEnd).Load() {
-		return l.poison(fmt.Errorf("%s: frames up to %v were seen and are gone, the log ends at %v: a write to the disk failed", last.s.Path(), Position(l.ctl.word(ctlIntentEnd).Load()), end))
+	if whole && end < seen {
+		return l.poison(fmt.Errorf("%s: frames up to %v were seen and are gone, the log ends at %v: a write to the disk failed", last.s.Path(), seen, end))
 	}
-	segment.RaiseMax(l.ctl.word(ctlIntentEnd), uint64(end))
-	intent.Store(l.tag())
+	return l.syncSpans(spans, end, whole)
+}
+
+// syncSpans syncs what was walked, under the intent. An intent that is not ours
+// stays, as a standing one, unless we synced all that its owner may have tried:
+// its owner may be told of a failed write, and die, after us.
+func (l *Log) syncSpans(spans []span, end Position, whole bool) error {
+	intent, intentEnd := l.ctl.word(ctlIntentOwner), l.ctl.word(ctlIntentEnd)
+	segment.RaiseMax(intentEnd, uint64(end))
+	owner := intent.Swap(l.tag()) // after our files were opened: a failure from here on is told us
+	foreign := owner != 0 && owner != l.tag()
+	leave := standingIntent // also if we do not come to the end
+	if !foreign {
+		leave = 0
+	}
+	defer func() { intent.CompareAndSwap(l.tag(), leave) }()
 	step.At(step.SyncIntentSet)
 	for i := range spans {
 		if err := l.syncSpan(&spans[i], foreign); err != nil {
 			return err
 		}
 	}
-	intent.CompareAndSwap(l.tag(), 0)
+	if whole && Position(intentEnd.Load()) <= end {
+		leave = 0
+	}
+	intent.CompareAndSwap(l.tag(), leave)
 	step.At(step.SyncIntentCleared)
 	return nil
 }
@@ -348,6 +150,9 @@ func (l *Log) syncSpan(p *span, foreign bool) error {
 		return l.poison(err)
 	}
 	step.At(step.SyncFlushed)
+	if p := l.ctl.poisoned(); p != nil {
+		return &PoisonError{*p} // somebody was told of a failed write of the same range
+	}
 	at, c := p.s, p.to
 	if p.next != nil {
 		at, c = p.next, p.next.Start()
@@ -390,28 +195,35 @@ func (l *Log) poison(cause error) error {
 // unsynced walks from the durable position to the end of the final frames, or
 // to just beyond t, and returns what lies there by segment: at least one span,
 // maybe empty. A claim in the way is given a moment.
-func (l *Log) unsynced(t target) ([]span, error) {
-	var o observer
+func (l *Log) unsynced(t target) (spans []span, whole bool, err error) {
 	for start := time.Now(); ; {
-		spans, w, err := l.walkUnsynced()
+		var w segment.Word
+		spans, w, err = l.walkUnsynced()
 		if err != nil {
-			return spans, err // the caller releases them
+			return spans, false, err // the caller releases them
+		}
+		if spans[len(spans)-1].next != nil {
+			return spans, false, nil // as many as one goes for at once
 		}
 		last := spans[len(spans)-1]
 		covered := t.end != 0 && last.s.position(last.to.Off) >= t.end || t.end == 0 && last.to.Seq > t.seq
 		if w.State() != segment.Claimed || covered || time.Since(start) > claimPatience {
-			return spans, nil
+			return spans, true, nil
 		}
-		err = l.look(&o, last.s, last.to, w)
+		err = l.look(&l.syncer.o, last.s, last.to, w)
 		l.releaseSpans(spans)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 }
 
+// maxSpans bounds the segments that one sync holds open.
+const maxSpans = 16
+
 // walkUnsynced makes the spans from the durable position to the end of the
-// final frames, and returns the word that ended the walk.
+// final frames, or of the first few segments, and returns the word that ended
+// the walk.
 func (l *Log) walkUnsynced() (spans []span, w segment.Word, err error) {
 	if err := l.followDurable(l.ctl.durable()); err != nil {
 		return nil, 0, err
@@ -425,7 +237,7 @@ func (l *Log) walkUnsynced() (spans []span, w segment.Word, err error) {
 			p.next, err = l.successor(&l.table, s, p.to, w)
 		}
 		spans = append(spans, p)
-		if err != nil || p.next == nil {
+		if err != nil || p.next == nil || len(spans) == maxSpans {
 			return spans, w, err
 		}
 		s, c = l.table.again(p.next), p.next.Start()
@@ -450,7 +262,8 @@ func (l *Log) moveCursor(s *seg, c segment.Cursor) {
 // followDurable moves the syncer's cursor up to the durable position d, which
 // other processes move too, so that its sequence number is known.
 func (l *Log) followDurable(d Position) error {
-	if l.syncer.at == nil {
+	fresh := l.syncer.at == nil
+	if fresh {
 		s, err := l.locate(&l.table, d)
 		if err != nil {
 			return err
@@ -478,6 +291,9 @@ func (l *Log) followDurable(d Position) error {
 			n, err := l.successor(&l.table, s, c, w)
 			if err != nil {
 				return err
+			}
+			if n == nil && fresh {
+				return &CorruptError{Path: s.Path(), Offset: c.Off, Reason: fmt.Sprintf("the log ends here, below the durable position (%v)", d)}
 			}
 			if n == nil { // trimmed since: start over from the directory
 				l.table.release(s)

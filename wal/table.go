@@ -123,12 +123,13 @@ func (t *table) release(s *seg) {
 }
 
 // successorName is the first sequence number of the segment that follows one
-// sealed by w at end.
-func successorName(end segment.Cursor, w segment.Word) uint64 {
+// that starts at first and is sealed by w at end. A segment that took no number,
+// because it holds control frames alone, gives one up: names never repeat.
+func successorName(first uint64, end segment.Cursor, w segment.Word) uint64 {
 	if w.State() == segment.SealJump {
 		return jumpFrom(end.Seq)
 	}
-	return end.Seq
+	return max(end.Seq, first+1)
 }
 
 // jumpFrom is where sequence numbers go on after a recovery that cut the log at
@@ -141,7 +142,7 @@ func jumpFrom(seq uint64) uint64 { return (seq>>32 + 2) << 32 }
 // directory means nothing, stale segments may lie there. nil without an error
 // means that there is none.
 func (f *files) successor(t *table, s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
-	n, err := f.acquire(t, successorName(end, w))
+	n, err := f.acquire(t, successorName(s.First, end, w))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -1,0 +1,252 @@
+package wal
+
+import (
+	"context"
+	"time"
+
+	"github.com/walq/walq/internal/spin"
+	"github.com/walq/walq/mmap"
+)
+
+// Waiting to be durable.
+
+// A target is what someone waits to be durable: an end position, or where that
+// is not known a sequence number.
+type target struct {
+	end Position
+	seq uint64
+}
+
+func (l *Log) reached(t target) bool {
+	if t.end != 0 {
+		return l.ctl.durable() >= t.end
+	}
+	return l.ctl.word(ctlDurableSeq).Load() > t.seq
+}
+
+// WaitDurable returns when the message with this sequence number, and all
+// before it, are on stable storage. It syncs if nobody else does, whatever the
+// durability of the queue.
+func (l *Log) WaitDurable(ctx context.Context, seq uint64) error {
+	return l.waitDurable(ctx, target{seq: seq})
+}
+
+// WaitAppended returns when the append that ends there, and all before it, are
+// on stable storage, like WaitDurable.
+func (l *Log) WaitAppended(ctx context.Context, a Appended) error {
+	return l.waitDurable(ctx, target{end: a.End})
+}
+
+// Sync returns when everything that was appended before the call, by anyone, is
+// on stable storage.
+func (l *Log) Sync(ctx context.Context) error {
+	if l.slot < 0 {
+		return ErrReadOnly
+	}
+	ticket, ok := l.gate.enter()
+	if !ok {
+		return ErrClosed
+	}
+	defer l.gate.exit(ticket)
+	return l.guarded(func() error {
+		end, err := l.end()
+		if err != nil {
+			return err
+		}
+		return l.awaitDurable(ctx, target{end: end}, l.closing)
+	})
+}
+
+// syncAll is Sync for Close, when nobody is inside any more.
+func (l *Log) syncAll(ctx context.Context) error {
+	end, err := l.end()
+	if err != nil {
+		return err
+	}
+	return l.awaitDurable(ctx, target{end: end}, nil)
+}
+
+// end is the position behind the last frame, final or not.
+func (l *Log) end() (Position, error) {
+	s := l.table.again(l.tail.Load())
+	for {
+		c, w, err := s.WalkToFree(s.ownTail())
+		var n *seg
+		if err == nil && w.Sealed() {
+			n, err = l.successor(&l.table, s, c, w)
+		}
+		end := s.position(c.Off)
+		l.table.release(s)
+		if err != nil || n == nil {
+			return end, err
+		}
+		s = n
+	}
+}
+
+// behind reports whether this handle appended what is not known to be durable.
+func (l *Log) behind() bool {
+	s := l.tail.Load()
+	return s != nil && s.position(s.ownTail().Off) > l.ctl.durable()
+}
+
+func (l *Log) waitDurable(ctx context.Context, t target) (err error) {
+	ticket, ok := l.gate.enter()
+	if !ok {
+		return ErrClosed
+	}
+	defer l.gate.exit(ticket)
+	defer mmap.Recover(mmap.Protect(), &err)
+	return l.awaitDurable(ctx, t, l.closing)
+}
+
+// awaitDurable waits for t, and syncs in turns with the others who wait. A close
+// of closing ends it.
+func (l *Log) awaitDurable(ctx context.Context, t target, closing <-chan struct{}) error {
+	var idle time.Duration
+	for {
+		if l.reached(t) {
+			return nil
+		}
+		select {
+		case <-closing:
+			return ErrClosed
+		default:
+		}
+		if p := l.ctl.poisoned(); p != nil {
+			return &PoisonError{*p}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if l.slot < 0 {
+			return ErrReadOnly
+		}
+		lead, over := l.syncer.enrol()
+		if lead {
+			before := l.ctl.durable()
+			if err := l.leadRound(t); err != nil {
+				return err
+			}
+			if l.ctl.durable() != before {
+				idle = 0
+				continue
+			}
+			// There was nothing to sync: what is awaited was not appended yet,
+			// or lies behind a claim. It gets longer chances.
+			idle = min(max(2*idle, shortPause), longPause)
+			timer := time.NewTimer(idle)
+			over = nil
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			case <-closing:
+			}
+			timer.Stop()
+			continue
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+		case <-closing:
+		}
+	}
+}
+
+// enrol makes the caller a member of the next round. Either it leads it, or it
+// waits until the round that runs now is over: if that one came too late for
+// the caller's frame, the caller enrols again.
+func (y *syncer) enrol() (lead bool, over <-chan struct{}) {
+	r := &y.rounds
+	r.Lock()
+	defer r.Unlock()
+	r.waiting++
+	if r.running {
+		return false, r.over
+	}
+	r.running = true
+	return true, nil
+}
+
+func (y *syncer) waiting() (now, before int) {
+	y.rounds.Lock()
+	defer y.rounds.Unlock()
+	return y.rounds.waiting, y.rounds.before
+}
+
+// endRound wakes the members of the round. Who enrolled while it ran was woken
+// too, and enrols again unless the sync covered it.
+func (y *syncer) endRound() {
+	r := &y.rounds
+	r.Lock()
+	defer r.Unlock()
+	r.before, r.waiting, r.running = r.waiting, 0, false
+	close(r.over)
+	r.over = make(chan struct{})
+}
+
+func (l *Log) leadRound(t target) error {
+	defer l.syncer.endRound()
+	l.awaitCompany()
+	if held := l.takeGathering(t); held {
+		defer l.ctl.word(ctlGather).CompareAndSwap(l.tag(), 0)
+	}
+	if l.reached(t) {
+		return nil
+	}
+	return l.syncNow(t)
+}
+
+// awaitCompany lets those who rode along last time come aboard again. Alone
+// last time, alone now: a lone appender never waits.
+func (l *Log) awaitCompany() {
+	now, before := l.syncer.waiting()
+	if now >= before {
+		return
+	}
+	for start := time.Now(); now < before && time.Since(start) < gatherTime; {
+		spin.Wait()
+		now, _ = l.syncer.waiting()
+	}
+}
+
+// takeGathering waits for the turn to sync. It returns false if another process
+// synced what the caller needs meanwhile.
+func (l *Log) takeGathering(t target) (held bool) {
+	lock := l.ctl.word(ctlGather)
+	if lock.CompareAndSwap(0, l.tag()) {
+		return true
+	}
+	start, last := time.Now(), lock.Load()
+	for i := 0; ; i++ {
+		if l.reached(t) || l.ctl.poisoned() != nil {
+			return false
+		}
+		holder := lock.Load()
+		if holder != last { // patience is with one holder, not with all
+			start, last = time.Now(), holder
+		}
+		if holder == 0 && lock.CompareAndSwap(0, l.tag()) {
+			return true
+		}
+		waited := time.Since(start)
+		if waited > gatherPatience || i%64 == 63 && !l.tagAlive(holder) {
+			return lock.CompareAndSwap(holder, l.tag())
+		}
+		if waited < gatherTime {
+			spin.Wait()
+		} else {
+			time.Sleep(gatherTime)
+		}
+	}
+}
+
+// tagAlive reports whether the participant that a tag names is still there.
+func (l *Log) tagAlive(tag uint64) bool {
+	slot := int(tag&0xffff) - 1
+	if slot < 0 || slot >= maxSlots || l.ctl.participant(slot, parIncarnation).Load() != tag>>16 {
+		return false
+	}
+	alive, err := l.alive(slot)
+	return alive || err != nil
+}
