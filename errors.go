@@ -41,6 +41,9 @@ var (
 	ErrSymlink = wal.ErrSymlink
 	// ErrTooManyOpen: 1,024 participants have the queue open.
 	ErrTooManyOpen = wal.ErrTooManyOpen
+	// ErrStalled: an append was revoked again and again, because each time it
+	// took longer than others' stall time-out. Nothing was appended.
+	ErrStalled = wal.ErrStalled
 	// ErrReadOnly: the queue was opened for reading only.
 	ErrReadOnly = wal.ErrReadOnly
 	// ErrUnsupported: this platform is not 64-bit little-endian Linux.

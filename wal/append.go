@@ -194,7 +194,9 @@ func (l *Log) claim(length int64, count int) (claim, error) {
 			s.TrySeal(c.Off, l.slot)
 			step.At(step.SealAfter)
 		case there == 0 && c.Off+size+segment.SealBytes > s.Allocated():
-			step.At(step.GrowBefore)
+			if err := step.Err(step.GrowBefore); err != nil {
+				return claim{}, err
+			}
 			if err := s.Grow(c.Off + size + segment.SealBytes); err != nil {
 				return claim{}, err
 			}

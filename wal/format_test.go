@@ -2,7 +2,9 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -10,6 +12,7 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,6 +122,77 @@ func TestTheGoldenControlFileIsReadFieldByField(t *testing.T) {
 	}
 	if len(bytes.Trim(p[ctlPoisonReason:], "\x00")) != 0 {
 		t.Error("bytes from the reason of the poison on are not zero")
+	}
+}
+
+// TestEachFieldOfTheIdentityHasItsOwnError changes one field at a time, with
+// the checksum made right again: a check that only the checksum hides is dead
+// code.
+func TestEachFieldOfTheIdentityHasItsOwnError(t *testing.T) {
+	for _, c := range []struct {
+		field    string
+		off      int
+		value    byte
+		because  string // empty: no error
+		newer    bool   // it Is ErrVersion
+		readable bool   // no error for who only reads
+	}{
+		{"magic", ctlMagic, 'W', "magic", false, false},
+		{"newer version", ctlVersion, 2, "version 2", true, false},
+		{"version 0", ctlVersion, 0, "version 0", false, false},
+		{"algorithm", ctlAlgorithm, 2, "algorithm 2", true, false},
+		{"incompatible", ctlIncompatible + 7, 0x80, "incompatible features", true, false},
+		{"read-only", ctlReadCompat, 1, "allow reading only", true, true},
+		{"compatible", ctlCompatible, 1, "", false, false},
+		{"queue", ctlQueue + 15, 1, "", false, false},
+		{"created", ctlCreated, 1, "", false, false},
+		{"slots", ctlSlots, 1, "slots", true, false},
+		{"reserved", ctlSlots + 8, 1, "", false, false},
+	} {
+		p := goldenControlBytes()[:4096]
+		p[c.off] = c.value
+		for _, readOnly := range []bool{false, true} {
+			_, err := decodeIdentity(p, readOnly)
+			if want := "checksum"; c.field != "magic" && c.field != "newer version" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s, old checksum: got %v, want %q", c.field, err, want)
+			}
+		}
+		putChecksum(p)
+		for _, readOnly := range []bool{false, true} {
+			_, err := decodeIdentity(p, readOnly)
+			wanted := c.because != "" && (!readOnly || !c.readable)
+			if !wanted && err != nil || wanted && (err == nil || !strings.Contains(err.Error(), c.because) || errors.Is(err, ErrVersion) != c.newer) {
+				t.Errorf("%s, read-only %v: got %v, want %q, newer %v", c.field, readOnly, err, c.because, c.newer)
+			}
+		}
+	}
+}
+
+func putChecksum(page []byte) {
+	binary.LittleEndian.PutUint32(page[ctlChecksum:], crc32.Checksum(page[:ctlChecksum], crc32.MakeTable(crc32.Castagnoli)))
+}
+
+func TestATornRecordLeavesTheOther(t *testing.T) {
+	p := goldenControlBytes()
+	_, generation, next, err := newestRecord(p[ctlBoot:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := boot{epoch: 6}
+	encodeBoot(next, generation+1, later)
+	if rec, g, _, err := newestRecord(p[ctlBoot:]); err != nil || g != generation+1 || decodeBoot(rec) != later {
+		t.Errorf("got %+v, generation %d, %v", decodeBoot(rec), g, err)
+	}
+	for bit := range 8 * recordBytes { // any half-written state
+		next[bit/8] ^= 1 << (bit % 8)
+		if rec, g, _, err := newestRecord(p[ctlBoot:]); err != nil || g != generation || decodeBoot(rec) != goldenControl.boot {
+			t.Errorf("bit %d flipped: got %+v, generation %d, %v", bit, decodeBoot(rec), g, err)
+		}
+		next[bit/8] ^= 1 << (bit % 8)
+	}
+	clear(p[ctlBoot : ctlBoot+2*recordSpacing])
+	if _, _, _, err := newestRecord(p[ctlBoot:]); err == nil {
+		t.Error("no record at all: no error")
 	}
 }
 

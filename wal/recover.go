@@ -20,8 +20,8 @@ import (
 // After a power loss the log is what reached the disk: it ends at the first
 // frame that is not whole, and nothing behind it is ever believed again.
 
-// recoverIfNeeded returns with the recovery lock held, shared or exclusively,
-// and the queue fit for use.
+// recoverIfNeeded returns with the recovery lock held, shared, and the queue
+// fit for use.
 func (l *Log) recoverIfNeeded(ctx context.Context) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		if err := lockWait(ctx, l.locks, lockRecovery, false); err != nil {
@@ -41,11 +41,20 @@ func (l *Log) recoverIfNeeded(ctx context.Context) error {
 			return err
 		}
 		if exclusive {
-			if others, err = l.locks.HeldByOther(lockSlots, maxSlots); err != nil || others {
+			if others, err = l.locks.HeldByOther(lockSlots, maxSlots); err != nil {
+				return err
+			}
+			if others { // they came and recovered in between
+				_, err := l.locks.TryLock(lockRecovery, false)
 				return err
 			}
 			step.At(step.RecoverLocked)
-			return l.recover()
+			if err := l.recover(); err != nil {
+				return err
+			}
+			// From here on others may come along, also if we are stopped.
+			_, err := l.locks.TryLock(lockRecovery, false)
+			return err
 		}
 		if err := l.locks.Unlock(lockRecovery); err != nil {
 			return err

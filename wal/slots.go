@@ -24,7 +24,6 @@ func (l *Log) join(ctx context.Context) error {
 	if err := l.recoverIfNeeded(ctx); err != nil {
 		return err
 	}
-	// Here the recovery lock is held, shared or exclusively.
 	err := l.takeSlot()
 	if others, perr := l.locks.HeldByOther(lockSlots, maxSlots); perr == nil && !others {
 		// Those whom we joined died before we had their segments open: the
