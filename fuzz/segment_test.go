@@ -25,7 +25,7 @@ const (
 	modeWords  = 1 << 1 // the check of every frame's word is made right
 	modeSums   = 1 << 2 // and so is its checksum
 	modePlaces = 1 << 3 // the check of the hints is made right
-	modeShort  = 1 << 4 // the image ends with the input, rounded up to 8
+	modeShort  = 1 << 4 // the image ends with the input
 	modeWrite  = 1 << 5 // it is opened for writing
 )
 
@@ -67,7 +67,7 @@ func segmentImage(mode byte, input []byte) []byte {
 		repair(p[framesFrom:], le.Uint64(p[56:]), le.Uint64(p[96:]), mode&modeSums != 0, 0)
 	}
 	if mode&modeShort != 0 {
-		p = p[:min(framesFrom+(n+7)&^7, len(p))]
+		p = p[:min(framesFrom+n, len(p))]
 	}
 	return p
 }

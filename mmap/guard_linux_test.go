@@ -57,6 +57,10 @@ func TestATruncatedFileIsAnErrorWithPathAndOffset(t *testing.T) {
 			}
 		}
 	}
+	var fault *FaultError
+	if err := guarded(func() { sink = r.Bytes(PageSize+5, 1)[0] }); !errors.As(err, &fault) || fault.Offset != PageSize+5 {
+		t.Errorf("a single byte: got %v, want offset %d", err, PageSize+5)
+	}
 	if err := guarded(func() { r.Word(PageSize - 8).Store(1) }); err != nil {
 		t.Errorf("what is still there: %v", err)
 	}
@@ -125,12 +129,14 @@ func TestPanicsOfOthersPassThroughUnchanged(t *testing.T) {
 // TestFaultsInMappingsOfOthersPassThrough: what another library mapped is its
 // own affair.
 func TestFaultsInMappingsOfOthersPassThrough(t *testing.T) {
+	mapFile(t, PageSize, PageSize) // ours lie on both sides of it
 	f := create(t, openDir(t, t.TempDir()), "file", make([]byte, 2*PageSize))
 	mem, err := unix.Mmap(f.fd, 0, 2*PageSize, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { ok(t, func() error { return unix.Munmap(mem) }) }()
+	mapFile(t, PageSize, PageSize)
 	if err := os.Truncate(f.Path(), 0); err != nil {
 		t.Fatal(err)
 	}

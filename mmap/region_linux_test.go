@@ -45,6 +45,16 @@ func TestAWordThatIsNotInTheRegionPanics(t *testing.T) {
 	}
 }
 
+func TestAWordMustFitARegionOfOddSize(t *testing.T) {
+	r := Heap(12)
+	if panicOf(func() { r.Word(8) }) == nil {
+		t.Error("half a word: no panic")
+	}
+	if p := panicOf(func() { r.Word(0).Add(1) }); p != nil {
+		t.Error(p)
+	}
+}
+
 func TestBytesThatAreNotInTheRegionPanic(t *testing.T) {
 	const size = PageSize
 	for name, r := range regions(t, size) {

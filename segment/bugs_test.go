@@ -1,55 +1,26 @@
 package segment
 
-import (
-	"errors"
-	"testing"
-)
+import "testing"
 
-// FAILS: the padding of the frames inside a batch is under no checksum, and
-// CheckPadding looks only behind the batch, where there never is any.
-func TestFlippedBitsInThePaddingWithinABatchAreFound(t *testing.T) {
-	s, _, padding := smallBatch(t)
-	for _, p := range padding {
-		if at := flips(s, s.Start(), p[0], p[1]); len(at) > 0 {
-			t.Errorf("flips in bytes %v are not found", at)
-		}
+// FAILS: Passed takes the running maximum from the entry before, which is not
+// written when one frame crossed several strides. Then a clock that was set back
+// hides the older, later time from NearTime.
+func TestTheTimeInTheIndexNeverDescends(t *testing.T) {
+	s := OnHeap(header(1 << 20))
+	c := s.Start()
+	for _, f := range []struct {
+		time int64
+		n    int
+	}{{100, 70_000}, {50, 200_000}, {60, 70_000}} { // another writer, and the clock was set back
+		c = put(t, s, c, KindMessage, f.time, nil, make([]byte, f.n))
 	}
-}
-
-// FAILS: CheckPadding panics (slice bounds) if the image ends within the
-// padding of a frame, which Frame accepts. verify meets it with a file whose
-// size is no multiple of 8.
-func TestAnImageThatEndsWithinPaddingDoesNotPanic(t *testing.T) {
-	s := OnHeap(header(MinSize))
-	put(t, s, s.Start(), KindMessage, 1, nil, []byte("a"))
-	p := image(s)
-	for cut := s.start + FrameHeader; cut <= s.start+FrameHeader+8; cut++ {
-		short, err := fromBytes(p[:cut], true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		func() {
-			defer func() {
-				if r := recover(); r != nil {
-					t.Errorf("cut at %d: panic: %v", cut, r)
-				}
-			}()
-			if _, err := short.checkFrame(short.Start()); cut < s.start+FrameHeader+8 && !errors.Is(err, ErrCorrupt) {
-				t.Errorf("cut at %d: got %v, want ErrCorrupt", cut, err)
+	latest := int64(0)
+	for i := range indexEntries(s.Size) {
+		if at, maxTime, ok := s.entry(i); ok {
+			if maxTime < latest {
+				t.Errorf("entry %d, at %+v: time %d, the one before has %d", i, at, maxTime, latest)
 			}
-		}()
-	}
-}
-
-// FAILS: Word bounds the offset from below only past what is allocated. A
-// position from a damaged control file (settled is walked from as it is) may
-// name the header or the shared words, where zeros read as FREE.
-func TestNoFrameStartsBelowTheData(t *testing.T) {
-	s := OnHeap(header(MinSize))
-	for off := int64(0); off < s.start; off += 8 {
-		if w, err := s.Word(off); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("at %d: got %v, %v, want ErrCorrupt", off, w, err)
-			return
+			latest = maxTime
 		}
 	}
 }

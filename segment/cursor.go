@@ -105,8 +105,12 @@ func (s *Segment) Passed(c, next Cursor, maxTime int64) {
 	s.r.Word(offTailHint).Store(s.Pack(next))
 	if i := next.Off / indexStrideBytes; i != c.Off/indexStrideBytes {
 		at := offIndex + i*indexEntryBytes
-		if i > 0 { // the entries hold a running maximum
-			maxTime = max(maxTime, int64(s.r.Word(at-indexEntryBytes+8).Load()))
+		for j := at - indexEntryBytes; j >= offIndex; j -= indexEntryBytes {
+			// The entries hold a running maximum; a long frame leaves some out.
+			if s.r.Word(j).Load() != 0 {
+				maxTime = max(maxTime, int64(s.r.Word(j+8).Load()))
+				break
+			}
 		}
 		s.r.Word(at + 8).Store(uint64(maxTime))
 		s.r.Word(at).Store(s.Pack(next))

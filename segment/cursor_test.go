@@ -138,6 +138,23 @@ func TestAnIndexEntryIsNotBelieved(t *testing.T) {
 	}
 }
 
+func TestAnIndexEntryOfAnotherStrideIsNotUsed(t *testing.T) {
+	s := OnHeap(header(512 << 10))
+	for c, i := s.Start(), 0; i < 4; i++ {
+		c = put(t, s, c, KindMessage, 1, nil, make([]byte, 70_000))
+	}
+	entry := func(i int64) int64 { return offIndex + i*indexEntryBytes }
+	if c, _, ok := s.entry(3); !ok || c.Off/indexStrideBytes != 3 {
+		t.Fatalf("there is no entry for the stride 3: %+v", c)
+	}
+	for _, i := range []int64{0, 1, 2, 5} {
+		s.r.Word(entry(i)).Store(s.r.Word(entry(3)).Load())
+		if c, _, ok := s.entry(i); ok {
+			t.Errorf("entry %d is believed, which points to %+v", i, c)
+		}
+	}
+}
+
 func TestAnInvalidTailHintIsNotUsed(t *testing.T) {
 	s := OnHeap(header(MinSize))
 	put(t, s, s.Start(), KindMessage, 1, nil, make([]byte, 5000))
@@ -163,6 +180,9 @@ func TestClearedHintsAreGoneFromThereOnOnly(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s, boundaries, _ := filled(t, rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 2)))
 		off := rapid.Int64Range(s.start/8, s.Size/8).Draw(rt, "off") * 8
+		if at := rapid.IntRange(-5, 20).Draw(rt, "hint"); at >= 0 && at < len(s.Hints()) {
+			off = s.Hints()[at].Place.Off // exactly at one
+		}
 		kept := 0
 		for _, h := range s.Hints() {
 			if h.What != "a tail hint" && h.Place.Off < off {
@@ -221,6 +241,17 @@ func TestBeyondWhatIsAllocatedEverythingIsFree(t *testing.T) {
 	for _, off := range []int64{s.Size - SealBytes + 8, s.Size, s.Size + 4096, 1 << 34, s.Size - SealBytes - 1} {
 		if _, err := s.Word(off); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("at %d: %v", off, err)
+		}
+	}
+}
+
+// TestNoFrameStartsBelowTheData: there zeros would read as FREE.
+func TestNoFrameStartsBelowTheData(t *testing.T) {
+	s := OnHeap(header(MinSize))
+	for off := int64(0); off < s.start; off += 8 {
+		if w, err := s.Word(off); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("at %d: got %v, %v, want ErrCorrupt", off, w, err)
+			return
 		}
 	}
 }

@@ -117,6 +117,21 @@ func readBack(t *rapid.T, s *Segment, c Cursor, want written) Cursor {
 	return c.After(w)
 }
 
+// TestWhatWasInTheRoomDoesNotShow: a writer of its own memory may have left
+// anything behind the content.
+func TestWhatWasInTheRoomDoesNotShow(t *testing.T) {
+	s := OnHeap(header(MinSize))
+	at, w := claim(t, s, s.Start(), 1, 1, 13)
+	for off := at.Off + 8; off < at.After(w).Off; off++ {
+		s.r.Bytes(off, 1)[0] = 0xff
+	}
+	s.Fill(at, w, KindMessage, 1, nil, make([]byte, 13))
+	s.Commit(at.Off, w)
+	if f, err := s.checkFrame(at); err != nil || !bytes.Equal(f.Body, make([]byte, 13)) || f.Flags != 0 {
+		t.Errorf("got %+v, %v", f, err)
+	}
+}
+
 func TestTheLargestContentFillsASegment(t *testing.T) {
 	for _, size := range []int64{MinSize, 1 << 20} {
 		s := OnHeap(header(size))
@@ -168,31 +183,29 @@ func TestEveryFlippedBitOfAFrameIsFound(t *testing.T) {
 	}
 }
 
-// TestEveryFlippedBitOfABatchIsFound leaves out the padding of the frames
-// within.
+// TestEveryFlippedBitOfABatchIsFound: also in the padding of the frames within,
+// which each of its parts has.
 func TestEveryFlippedBitOfABatchIsFound(t *testing.T) {
-	s, next, padding := smallBatch(t)
-	from := s.start
-	for _, p := range append(padding, [2]int64{next.Off, next.Off}) {
-		if at := flips(s, s.Start(), from, p[0]); len(at) > 0 {
-			t.Errorf("flips in bytes %v are not found", at)
-		}
-		from = p[1]
+	s := OnHeap(goldenHeader)
+	next := putBatch(t, s, s.Start(), goldenTime, goldenParts)
+	if at := flips(s, s.Start(), s.start, next.Off); len(at) > 0 {
+		t.Errorf("flips in bytes %v are not found", at)
 	}
 }
 
-// smallBatch makes a segment with a batch and tells where its frames have
-// padding.
-func smallBatch(t *testing.T) (s *Segment, next Cursor, padding [][2]int64) {
-	s = OnHeap(goldenHeader)
-	next = putBatch(t, s, s.Start(), goldenTime, goldenParts)
-	off := s.start + FrameHeader
-	for _, p := range goldenParts {
-		end := off + FrameHeader + int64(len(p.Meta)+len(p.Body))
-		off = (end + 7) &^ 7
-		padding = append(padding, [2]int64{end, off})
+func TestAnImageThatEndsWithinPaddingIsRefused(t *testing.T) {
+	s := OnHeap(header(MinSize))
+	put(t, s, s.Start(), KindMessage, 1, nil, []byte("a"))
+	p := image(s)
+	for cut := s.start + FrameHeader; cut <= s.start+FrameHeader+8; cut++ {
+		short, err := fromBytes(p[:cut], true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := short.checkFrame(short.Start()); errors.Is(err, ErrCorrupt) != (cut < s.start+FrameHeader+8) {
+			t.Errorf("cut at %d: got %v", cut, err)
+		}
 	}
-	return s, next, padding
 }
 
 func TestEveryFlippedBitOfAPadOrASealIsFound(t *testing.T) {
@@ -331,7 +344,8 @@ func TestABatchThatIsNotWholeIsRefused(t *testing.T) {
 func TestNothingOfABatchIsHandedOutIfOneFrameIsBad(t *testing.T) {
 	off := int64(FrameHeader)
 	for i, p := range goldenParts {
-		s, _, _ := smallBatch(t)
+		s := OnHeap(goldenHeader)
+		putBatch(t, s, s.Start(), goldenTime, goldenParts)
 		s.r.Bytes(s.start+off+FrameHeader, 1)[0] ^= 1
 		var corrupt *CorruptError
 		f, err := s.checkFrame(s.Start())

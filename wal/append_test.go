@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/walq/walq/internal/invariants"
 	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/segment"
 )
@@ -278,8 +279,8 @@ func readAllNow(t *testing.T, l *Log) (all []Message) {
 }
 
 func TestAnAppendAllocatesNothing(t *testing.T) {
-	if testx.Race {
-		t.Skip("the race detector allocates")
+	if testx.Race || invariants.Enabled {
+		t.Skip("the race detector and the thorough assertions allocate")
 	}
 	l := create(t, newQueue(t), Options{Durability: SyncNever})
 	body := make([]byte, 16)

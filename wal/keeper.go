@@ -204,7 +204,8 @@ func (l *Log) follow(w *watch, s *seg, end Position) {
 	if w.rate < minAheadRate || mmap.HeapFiles() {
 		return
 	}
-	ahead := min(w.rate*int64(aheadTime/keeperTick), maxAheadBytes)
+	// Never further than the segment is full: a small queue stays a small file.
+	ahead := min(w.rate*int64(aheadTime/keeperTick), maxAheadBytes, end.off())
 	from := max(w.touched, end)
 	if from.ordinal() != s.Ordinal {
 		from = end

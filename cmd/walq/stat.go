@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/walq/walq"
+)
+
+func newStat() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "stat DIR",
+		Short: "Show what is in a queue and who has it open",
+		Long: `Show the settings of the queue in DIR, how much is in it, its files, and who has
+it open. Looking changes nothing: it needs permission to read only.`,
+		Example: `  walq stat /tmp/orders
+  walq stat /tmp/orders -o json | jq .messages`,
+		Args: arguments("DIR"),
+	}
+	output := outputFlag(cmd, "text", "json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		q, err := walq.Open(cmd.Context(), args[0], walq.Options{ReadOnly: true})
+		if err != nil {
+			return noQueue(args[0], err)
+		}
+		s, err := q.Stats()
+		if err := errors.Join(err, q.Close()); err != nil {
+			return err
+		}
+		if output.value == "json" {
+			return printJSON(cmd.OutOrStdout(), stats{s, []struct{}{}})
+		}
+		return printStats(cmd.OutOrStdout(), q.Path(), s)
+	}
+	return cmd
+}
+
+// stats is what a program gets to see.
+type stats struct {
+	walq.Stats
+	Groups []struct{} `json:"groups"`
+}
+
+func printStats(w io.Writer, path string, s walq.Stats) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
+	row("queue\t%s", path)
+	row("id\t%s", s.ID)
+	row("epoch\t%d", s.Epoch)
+	row("messages\t%d", s.Messages)
+	row("seq\t%d..%d, durable to %d", s.FirstSeq, s.LastSeq, s.DurableSeq)
+	row("on disk\t%s in %s", formatSize(s.Bytes), plural(len(s.Segments), "segment"))
+	row("segment size\t%s", formatSize(s.Settings.SegmentSize))
+	row("limits\t%s, %s", orNone("bytes", s.Settings.MaxBytes, formatSize(s.Settings.MaxBytes)),
+		orNone("age", s.Settings.MaxAgeNanos, formatAge(time.Duration(s.Settings.MaxAgeNanos))))
+	row("durability\t%s", s.Settings.Durability)
+	row("access\t%s", map[bool]string{false: "owner", true: "owner and group"}[s.Settings.GroupAccess])
+	if s.Poisoned != nil {
+		row("POISONED\t%s: %s", formatTime(s.Poisoned.Time), s.Poisoned.Reason)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	row("\nSEGMENT\tFIRST SEQ\tMESSAGES\tON DISK\tSEALED")
+	for _, g := range s.Segments {
+		row("%s\t%d\t%d\t%s\t%s", g.Path, g.FirstSeq, g.Messages, formatSize(g.Bytes), yesNo(g.Sealed))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(s.Participants) > 0 {
+		row("\nSLOT\tALIVE\tPID\tROLE\tSINCE")
+	}
+	for _, p := range s.Participants {
+		row("%d\t%s\t%d\t%s\t%s", p.Slot, yesNo(p.Alive), p.PID, p.Role, formatTime(p.Since))
+	}
+	return t.Flush()
+}
+
+func orNone(what string, n int64, text string) string {
+	if n == 0 {
+		return "no limit of " + what
+	}
+	return text
+}
+
+func yesNo(b bool) string { return map[bool]string{false: "no", true: "yes"}[b] }
+
+func formatTime(t time.Time) string { return t.Format("2006-01-02 15:04:05.000") }
