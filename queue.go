@@ -2,9 +2,11 @@ package walq
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/walq/walq/wal"
 )
@@ -24,6 +26,16 @@ func (u UUID) String() string {
 
 // MarshalText gives the usual form of a UUID.
 func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText reads the usual form of a UUID.
+func (u *UUID) UnmarshalText(text []byte) error {
+	raw, err := hex.DecodeString(strings.ReplaceAll(string(text), "-", ""))
+	if err != nil || len(raw) != len(u) || len(text) != len(u.String()) {
+		return fmt.Errorf("walq: %q is not a UUID", text)
+	}
+	copy(u[:], raw)
+	return nil
+}
 
 // A Queue is an open queue. It is safe for concurrent use.
 type Queue struct {

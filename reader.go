@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"strings"
 	"time"
 
@@ -117,12 +118,24 @@ func (r *Reader) Seek(p Position) (err error) {
 	case atLast:
 		err = r.r.SeekLast(p.n)
 	case atTime:
-		err = r.r.SeekTime(p.t.UnixNano())
+		err = r.r.SeekTime(unixNanos(p.t))
 	}
 	if err != nil {
 		return fmt.Errorf("walq: seek: %w", err)
 	}
 	return nil
+}
+
+// unixNanos is t in nanoseconds since the Unix epoch, or the nearest that there
+// is: an int64 of them ends in the year 2262.
+func unixNanos(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 // Close gives back what the reader holds. Calls after it return ErrClosed.

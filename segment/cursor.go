@@ -136,18 +136,22 @@ func (s *Segment) Near(seq uint64) Cursor {
 // NearTime is the best known place before which every frame that the index
 // knows of is older than t, nanoseconds since the Unix epoch.
 func (s *Segment) NearTime(t int64) Cursor {
-	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t-clockSlack })
+	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t && t-maxTime > clockSlack })
 }
 
 // clockSlack is by how much the cached clocks of two writers, and the frames
 // between a claim and its neighbour's entry, may differ, in nanoseconds.
 const clockSlack = int64(100e6)
 
+// maxFailedProofs bounds what a damaged index can cost: a proof reads a whole
+// frame.
+const maxFailedProofs = 16
+
 // near searches the index for the last proven entry that is early enough. The
 // entries ascend, so it halves; unwritten and wrong ones are passed over
 // downwards.
 func (s *Segment) near(early func(Cursor, int64) bool) Cursor {
-	best := s.Start()
+	best, failed := s.Start(), 0
 	lo, hi := int64(0), min(indexEntries(s.Size), s.Allocated()/indexStrideBytes+1)
 	for lo < hi {
 		mid := (lo + hi) / 2
@@ -155,6 +159,11 @@ func (s *Segment) near(early func(Cursor, int64) bool) Cursor {
 		for ; at >= lo && !ok; at-- {
 			if c, maxTime, ok = s.entry(at); ok {
 				break
+			}
+			if s.r.Word(offIndex+at*indexEntryBytes).Load() != 0 {
+				if failed++; failed > maxFailedProofs {
+					return best
+				}
 			}
 		}
 		if !ok {

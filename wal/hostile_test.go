@@ -123,9 +123,12 @@ func TestAStaleAllocatedWordAfterAPowerLossHidesNothing(t *testing.T) {
 		return b
 	})
 	powerLoss(t, dir)
-	l = open(t, dir, Options{})
-	if got := readAll(t, l); uint64(len(got)) != total {
-		t.Errorf("got %d messages, want %d", len(got), total)
+	for _, o := range []Options{{ReadOnly: true}, {}} { // before recovery, and after
+		l = open(t, dir, o)
+		if got := readAll(t, l); uint64(len(got)) != total {
+			t.Errorf("read-only %v: got %d messages, want %d", o.ReadOnly, len(got), total)
+		}
+		closeLog(t, l)
 	}
 }
 

@@ -102,12 +102,25 @@ func Open(ctx context.Context, path string, o Options) (_ *Log, err error) {
 	l.syncer.init()
 	l.keeper.init()
 	if o.ReadOnly {
+		if err := l.guarded(l.lookOn); err != nil {
+			return nil, errors.Join(err, l.abandon())
+		}
 		return l, nil
 	}
 	if err := l.guarded(func() error { return l.join(ctx) }); err != nil {
 		return nil, errors.Join(err, l.abandon())
 	}
 	return l, nil
+}
+
+// lookOn makes ready a handle that only reads.
+func (l *Log) lookOn() error {
+	b, err := l.ctl.boot()
+	if err != nil {
+		return err
+	}
+	l.table.awaitsCut = func() (bool, error) { return l.awaitsRecovery(b.epoch) }
+	return nil
 }
 
 // guarded runs f and makes an error of a fault in a mapped file, so that the

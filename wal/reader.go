@@ -24,10 +24,9 @@ type Reader struct {
 
 	buf []byte // of the message that Next returned
 	o   observer
-	err error  // repeated until a seek
-	gap error  // reported once
-	cut bool   // read-only: the queue awaits recovery, which will cut at the first bad frame
-	old uint64 // the epoch in which it does
+	err error // repeated until a seek
+	gap error // reported once
+	cut bool  // read-only: the queue awaits recovery, which will cut at the first bad frame
 }
 
 // NewReader makes a reader that stands before the oldest message. With durable
@@ -40,13 +39,8 @@ func (l *Log) NewReader(durable bool) (_ *Reader, err error) {
 	defer l.gate.exit(ticket)
 	defer mmap.Recover(mmap.Protect(), &err)
 	r := &Reader{l: l, durable: durable}
-	if l.o.ReadOnly {
-		b, err := l.ctl.boot()
-		if err != nil {
-			return nil, err
-		}
-		r.old = b.epoch
-		if r.cut, err = l.awaitsRecovery(r.old); err != nil {
+	if l.table.awaitsCut != nil {
+		if r.cut, err = l.table.awaitsCut(); err != nil {
 			return nil, err
 		}
 	}
@@ -310,7 +304,7 @@ func (r *Reader) awaitsCut() (bool, error) {
 		return false, nil
 	}
 	var err error
-	r.cut, err = r.l.awaitsRecovery(r.old)
+	r.cut, err = r.l.table.awaitsCut()
 	return r.cut, err
 }
 

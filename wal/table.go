@@ -36,6 +36,10 @@ type table struct {
 	open     map[uint64]*seg
 	readOnly bool
 	random   bool // mappings are not read in order, see mmap.Region.Random
+
+	// awaitsCut, of a read-only handle, reports whether the allocated words
+	// cannot be believed, because a power loss went by and nobody recovered.
+	awaitsCut func() (bool, error)
 }
 
 // acquire returns the segment with one more reference, opening it if need be.
@@ -86,6 +90,15 @@ func (t *table) adopt(s *segment.Segment) (*seg, error) {
 func (t *table) adoptLocked(s *segment.Segment) (*seg, error) {
 	if t.random {
 		if err := s.Region().Random(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	if t.awaitsCut != nil {
+		cut, err := t.awaitsCut()
+		if err == nil && cut {
+			err = s.UseFileSize()
+		}
+		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}

@@ -177,10 +177,11 @@ func TestVerdictOfAFuzzTarget(t *testing.T) {
 func TestACanaryLeavesNoInputBehind(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, map[string]string{"fuzz/testdata/fuzz/FuzzCanary/kept": ""})
-	before := inputs("FuzzCanary")
+	canary := target{"fuzz", "FuzzCanary"}
+	before := canary.inputs()
 	write(t, map[string]string{"fuzz/testdata/fuzz/FuzzCanary/found": ""})
-	forget("FuzzCanary", before)
-	if after := inputs("FuzzCanary"); len(after) != 1 || len(before) != 1 {
+	canary.forget(before)
+	if after := canary.inputs(); len(after) != 1 || len(before) != 1 {
 		t.Errorf("inputs before %v, after %v; want the kept one", before, after)
 	}
 }

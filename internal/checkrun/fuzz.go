@@ -10,10 +10,14 @@ import (
 	"time"
 )
 
-const (
-	// fuzzDir holds every fuzz target.
-	fuzzDir = "./fuzz"
+// fuzzDirs hold the fuzz targets: ./fuzz all of them but those for decoders that
+// only their own package can reach.
+var fuzzDirs = []string{"./fuzz", "./wal"}
 
+// A target is one fuzz target.
+type target struct{ dir, name string }
+
+const (
 	// defaultFuzzTime is how long each target runs where finding something new
 	// is not the aim, only that the targets still work.
 	defaultFuzzTime = 5 * time.Second
@@ -27,43 +31,49 @@ const (
 	canaryTime = time.Minute
 )
 
-// fuzz runs each target in fuzzDir for the given time.
+// fuzz runs each target for the given time.
 func (r *report) fuzz(each time.Duration) {
 	targets, err := fuzzTargets()
 	if err != nil {
 		r.fail("fuzz: " + err.Error())
 		return
 	}
-	for _, target := range targets {
-		r.step(fmt.Sprintf("fuzz %s for %v", target, each), func() (string, error) { return fuzzOne(target, each) })
+	for _, t := range targets {
+		r.step(fmt.Sprintf("fuzz %s for %v", t.name, each), func() (string, error) { return fuzzOne(t, each) })
 	}
 }
 
 // fuzzTargets lists the targets.
-func fuzzTargets() (targets []string, err error) {
-	out, err := exec.Command("go", "test", "-list", "^Fuzz", fuzzDir).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
-	}
-	for line := range strings.Lines(string(out)) {
-		if strings.HasPrefix(line, "Fuzz") {
-			targets = append(targets, strings.TrimSpace(line))
+func fuzzTargets() (targets []target, err error) {
+	for _, dir := range fuzzDirs {
+		out, err := exec.Command("go", "test", "-list", "^Fuzz", dir).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("%w\n%s", err, out)
 		}
-	}
-	if len(targets) == 0 {
-		return nil, errors.New("there is no target in " + fuzzDir)
+		before := len(targets)
+		for line := range strings.Lines(string(out)) {
+			if strings.HasPrefix(line, "Fuzz") {
+				targets = append(targets, target{dir, strings.TrimSpace(line)})
+			}
+		}
+		if len(targets) == before {
+			return nil, errors.New("there is no target in " + dir)
+		}
 	}
 	return targets, nil
 }
 
 // fuzzOne runs one target.
-func fuzzOne(target string, each time.Duration) (string, error) {
-	isCanary := strings.HasPrefix(target, canary)
+//
+// An input that is new is made smaller by a few tries only: the default of a
+// minute leaves a short run no time to look for others.
+func fuzzOne(t target, each time.Duration) (string, error) {
+	isCanary := strings.HasPrefix(t.name, canary)
 	if isCanary {
 		each = max(each, canaryTime)
-		defer forget(target, inputs(target))
+		defer t.forget(t.inputs())
 	}
-	args := []string{"test", "-run", "^$", "-fuzz", "^" + target + "$", "-fuzztime", each.String(), fuzzDir}
+	args := []string{"test", "-run", "^$", "-fuzz", "^" + t.name + "$", "-fuzztime", each.String(), "-fuzzminimizetime", "10x", t.dir}
 	out, err := exec.Command("go", args...).CombinedOutput()
 	return string(out), verdict(isCanary, string(out), err)
 }
@@ -84,10 +94,13 @@ func verdict(isCanary bool, output string, err error) error {
 	return err
 }
 
+// corpus is where the kept inputs of a target lie.
+func (t target) corpus() string { return filepath.Join(t.dir, "testdata", "fuzz", t.name) }
+
 // inputs returns the kept inputs of a target.
-func inputs(target string) map[string]bool {
+func (t target) inputs() map[string]bool {
 	kept := make(map[string]bool)
-	paths, _ := filepath.Glob(filepath.Join(fuzzDir, "testdata", "fuzz", target, "*"))
+	paths, _ := filepath.Glob(filepath.Join(t.corpus(), "*"))
 	for _, path := range paths {
 		kept[path] = true
 	}
@@ -96,11 +109,11 @@ func inputs(target string) map[string]bool {
 
 // forget removes what a canary's run has found: kept, it would fail every
 // later go test.
-func forget(target string, before map[string]bool) {
-	for path := range inputs(target) {
+func (t target) forget(before map[string]bool) {
+	for path := range t.inputs() {
 		if !before[path] {
 			os.Remove(path)
 		}
 	}
-	os.Remove(filepath.Join(fuzzDir, "testdata", "fuzz", target)) // if that was all
+	os.Remove(t.corpus()) // if that was all
 }
