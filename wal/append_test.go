@@ -181,7 +181,7 @@ func TestStormEveryMessageComesOnceInOneOrder(t *testing.T) {
 }
 
 func TestAFailingFillAppendsNothingAndHoldsNobodyUp(t *testing.T) {
-	l := create(t, newQueue(t), Options{})
+	l := create(t, newQueue(t), Options{StallTimeout: -1}) // nobody would free the log of it
 	broken := errors.New("broken")
 	if _, err := l.AppendFunc(nil, 10, func([]byte) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v, want the error of fill", err)
@@ -204,9 +204,11 @@ func TestAFailingFillAppendsNothingAndHoldsNobodyUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.WaitAppended(t.Context(), a); err != nil {
-		t.Fatal(err)
-	}
+	within(t, "WaitAppended", func() {
+		if err := l.WaitAppended(t.Context(), a); err != nil {
+			t.Error(err)
+		}
+	})
 	if got := readAll(t, l); len(got) != 1 || got[a.Seq] != "abc" {
 		t.Errorf("got %v, want only abc", got)
 	}

@@ -270,13 +270,7 @@ func TestHostileStructureEndsInAnErrorAndNotInALoop(t *testing.T) {
 			a = appendBytes(t, l, 30000)
 		}
 		closeLog(t, l)
-		damage(t, segmentFile(t, dir, 1), func(b []byte) []byte {
-			const prevFirst, checksum = 72, 4088
-			putWord(b[prevFirst:], a.Seq)
-			sum := crc32c.Update(0, b[:checksum])
-			b[checksum], b[checksum+1], b[checksum+2], b[checksum+3] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
-			return b
-		})
+		changePredecessor(t, segmentFile(t, dir, 1), a.Seq)
 		ro := open(t, dir, Options{ReadOnly: true})
 		r, err := ro.NewReader(false)
 		if err != nil {
@@ -323,4 +317,85 @@ func appendDurableBehindDeath(t *testing.T, dir string, l *Log) {
 	appendText(t, other, "after")
 	crash(t, l)
 	crash(t, other)
+}
+
+// changePredecessor makes a segment name another predecessor, with a sound
+// checksum.
+func changePredecessor(t *testing.T, path string, first uint64) {
+	t.Helper()
+	damage(t, path, func(b []byte) []byte {
+		const prevFirst, checksum = 72, 4088
+		putWord(b[prevFirst:], first)
+		sum := crc32c.Update(0, b[:checksum])
+		b[checksum], b[checksum+1], b[checksum+2], b[checksum+3] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
+		return b
+	})
+}
+
+func TestASegmentThatDoesNotNameItsPredecessorIsNotAccepted(t *testing.T) {
+	for _, boot := range []string{"same boot", "another boot"} {
+		t.Run(boot, func(t *testing.T) {
+			dir := newQueue(t)
+			l := create(t, dir, Options{})
+			appendDurable(t, l, "durable")
+			var last Appended
+			for last.End.ordinal() < 2 {
+				last = appendBytes(t, l, 30000)
+			}
+			crash(t, l)
+			changePredecessor(t, segmentFile(t, dir, 1), 77)
+			if boot == "same boot" {
+				if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrCorrupt) {
+					t.Errorf("got %v, want ErrCorrupt", err)
+				}
+				return
+			}
+			powerLoss(t, dir)
+			l = open(t, dir, Options{})
+			if got := readAll(t, l); len(got) != int(last.Seq)-1 {
+				t.Errorf("got %d messages, want %d: the log ends before the foreign segment", len(got), last.Seq-1)
+			}
+			if a := appendDurable(t, l, "on"); a.Seq <= last.Seq {
+				t.Errorf("number %d is used again", a.Seq)
+			}
+		})
+	}
+}
+
+func TestWhoDoubtsTheDiskSaysSoToTheNextWhoSyncs(t *testing.T) {
+	t.Run("after the death of all", func(t *testing.T) {
+		dir := newQueue(t)
+		l := create(t, dir, Options{Durability: SyncNever})
+		appendText(t, l, "x")
+		crash(t, l)
+		wantStanding(t, open(t, dir, Options{}))
+	})
+	t.Run("after the death of one whose slot is taken", func(t *testing.T) {
+		dir := newQueue(t)
+		a, b := create(t, dir, Options{}), open(t, dir, Options{})
+		crash(t, b)
+		open(t, dir, Options{})
+		wantStanding(t, a)
+	})
+	t.Run("after one left what it never synced", func(t *testing.T) {
+		dir := newQueue(t)
+		a, b := create(t, dir, Options{}), open(t, dir, Options{Durability: SyncNever})
+		appendText(t, b, "x")
+		closeLog(t, b)
+		wantStanding(t, a)
+	})
+}
+
+// wantStanding fails unless an intent stands that the next sync honours and
+// takes away.
+func wantStanding(t *testing.T, l *Log) {
+	t.Helper()
+	intent := l.ctl.word(ctlIntentOwner)
+	if got := intent.Load(); got != standingIntent {
+		t.Errorf("intent %#x, want a standing one", got)
+	}
+	appendDurable(t, l, "synced")
+	if got := intent.Load(); got != 0 {
+		t.Errorf("intent %#x after a sync of everything, want none", got)
+	}
 }
