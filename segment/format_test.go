@@ -8,12 +8,12 @@ import (
 	"go/token"
 	"go/types"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/walq/walq/internal/testx"
 )
 
 // A binding ties a row of a table of docs/FORMAT.md to a constant of the code.
@@ -177,7 +177,7 @@ func compareBits(tables tables) (wrong []string) {
 }
 
 func TestTheDocumentSaysWhatTheCodeDoes(t *testing.T) {
-	for _, w := range compare(document(t), constants(t, "format.go", "word.go", "cursor.go")) {
+	for _, w := range compare(testx.FormatDocument(t), constants(t, "format.go", "word.go", "cursor.go")) {
 		t.Error(w)
 	}
 }
@@ -197,7 +197,7 @@ func TestEveryConstantOfTheFormatIsInTheDocument(t *testing.T) {
 // TestAWrongDocumentIsFound changes each bound number in turn, and takes each
 // bound row away: the comparison must notice.
 func TestAWrongDocumentIsFound(t *testing.T) {
-	doc, code := document(t), constants(t, "format.go", "word.go", "cursor.go")
+	doc, code := testx.FormatDocument(t), constants(t, "format.go", "word.go", "cursor.go")
 	lines := strings.Split(doc, "\n")
 	table, tried := "", 0
 	for i, line := range lines {
@@ -247,15 +247,6 @@ type row map[string]string
 
 type tables map[string][]row
 
-func document(t testing.TB) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "docs", "FORMAT.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 // caption is the name of the table that a line announces.
 func caption(line string) (name string, ok bool) {
 	name, ok = strings.CutPrefix(line, "**Table: ")
@@ -265,35 +256,10 @@ func caption(line string) (name string, ok bool) {
 // readTables reads every table that has a caption.
 func readTables(document string) tables {
 	all := tables{}
-	name, columns := "", []string(nil)
-	for line := range strings.Lines(document) {
-		line = strings.TrimSpace(line)
-		if next, ok := caption(line); ok {
-			name, columns = next, nil
-			continue
+	for name, rows := range testx.Tables(document) {
+		for _, r := range rows {
+			all[name] = append(all[name], row(r))
 		}
-		if !strings.HasPrefix(line, "|") {
-			if line != "" || columns != nil {
-				name = ""
-			}
-			continue
-		}
-		if name == "" || strings.HasPrefix(line, "|-") {
-			continue
-		}
-		cells := strings.Split(strings.Trim(line, "|"), "|")
-		for i := range cells {
-			cells[i] = strings.TrimSpace(cells[i])
-		}
-		if columns == nil {
-			columns = cells
-			continue
-		}
-		r := row{}
-		for i, cell := range cells {
-			r[columns[min(i, len(columns)-1)]] = cell
-		}
-		all[name] = append(all[name], r)
 	}
 	return all
 }

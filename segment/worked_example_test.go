@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/walq/walq/internal/testx"
 )
 
 func castagnoli(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)) }
@@ -17,7 +19,7 @@ func castagnoli(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc3
 // blocks are the hex dumps behind a heading of the document, offsets left out.
 func blocks(t *testing.T, heading string) (all [][]byte) {
 	t.Helper()
-	_, section, ok := strings.Cut(document(t), "\n## "+heading+"\n")
+	_, section, ok := strings.Cut(testx.FormatDocument(t), "\n## "+heading+"\n")
 	if !ok {
 		t.Fatalf("no heading %q", heading)
 	}
@@ -65,7 +67,7 @@ func TestTheWorkedExampleIsInTheGoldenFile(t *testing.T) {
 		"CRC of the frame":    uint64(castagnoli(dumps[1])),
 	} {
 		got := ""
-		for _, r := range readTables(document(t))["example"] {
+		for _, r := range readTables(testx.FormatDocument(t))["example"] {
 			if r["value"] == name {
 				got = r["hexadecimal"]
 			}
@@ -77,7 +79,7 @@ func TestTheWorkedExampleIsInTheGoldenFile(t *testing.T) {
 	if got := le.Uint32(frame[8:]); got != castagnoli(dumps[1]) {
 		t.Errorf("CRC in the frame: got %#x, want that of the five words, %#x", got, castagnoli(dumps[1]))
 	}
-	if want := "`0x" + strconv.FormatUint(uint64(w.with(Claimed)), 16) + "`"; !strings.Contains(document(t), want) {
+	if want := "`0x" + strconv.FormatUint(uint64(w.with(Claimed)), 16) + "`"; !strings.Contains(testx.FormatDocument(t), want) {
 		t.Errorf("the claimed word %s is not in the document", want)
 	}
 }
@@ -96,7 +98,7 @@ func TestTheChecksumIsTheOneInTheDocument(t *testing.T) {
 		"CRC of the content": uint64(castagnoli(p[24:])), "time": 1<<64 - 2,
 	}
 	var words [5]uint64
-	rows := readTables(document(t))["checksum words"]
+	rows := readTables(testx.FormatDocument(t))["checksum words"]
 	if len(rows) != len(values) {
 		t.Errorf("%d rows, want %d", len(rows), len(values))
 	}
@@ -121,7 +123,7 @@ func TestTheChecksumIsTheOneInTheDocument(t *testing.T) {
 }
 
 func TestTheCRCIsTheOneInTheDocument(t *testing.T) {
-	if want := "`" + strconv.FormatUint(uint64(castagnoli([]byte("123456789"))), 16) + "`"; !strings.Contains(document(t), want) {
+	if want := "`" + strconv.FormatUint(uint64(castagnoli([]byte("123456789"))), 16) + "`"; !strings.Contains(testx.FormatDocument(t), want) {
 		t.Errorf("%s is not in the document", want)
 	}
 }
@@ -137,7 +139,7 @@ func TestTheTableOfMetadataIsTheCodecs(t *testing.T) {
 			want = append(want, row)
 		}
 	}
-	if len(want) < 5 || !strings.Contains(document(t), "\n"+strings.Join(want, "\n")+"\n") {
+	if len(want) < 5 || !strings.Contains(testx.FormatDocument(t), "\n"+strings.Join(want, "\n")+"\n") {
 		t.Errorf("the table of metadata is not that of codec/doc.go:\n%s", strings.Join(want, "\n"))
 	}
 }

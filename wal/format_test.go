@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/segment"
 )
 
@@ -344,17 +345,8 @@ func bitsOf(v uint64) string {
 	return fmt.Sprintf("%d-%d", 63-strings.LastIndexByte(text, '1'), 63-strings.IndexByte(text, '1'))
 }
 
-func formatDocument(t testing.TB) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "docs", "FORMAT.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 func TestTheDocumentSaysWhatTheControlFileIs(t *testing.T) {
-	for _, w := range compareFormat(formatDocument(t), formatConstants(t)) {
+	for _, w := range compareFormat(testx.FormatDocument(t), formatConstants(t)) {
 		t.Error(w)
 	}
 }
@@ -369,7 +361,7 @@ func TestEveryConstantOfTheControlFileIsInTheDocument(t *testing.T) {
 
 // TestAWrongDocumentOfTheControlFileIsFound changes each bound row in turn.
 func TestAWrongDocumentOfTheControlFileIsFound(t *testing.T) {
-	doc, code := formatDocument(t), formatConstants(t)
+	doc, code := testx.FormatDocument(t), formatConstants(t)
 	lines := strings.Split(doc, "\n")
 	table, tried := "", 0
 	for i, line := range lines {
@@ -401,45 +393,21 @@ func TestAWrongDocumentOfTheControlFileIsFound(t *testing.T) {
 	}
 }
 
-// readFormatTables reads the tables that have a caption: rows by the name of
-// the table and of the field.
+// readFormatTables gives the tables' rows by the name of the table and of the
+// field.
 func readFormatTables(document string) map[string]map[string]map[string]string {
 	all := map[string]map[string]map[string]string{}
-	name, columns := "", []string(nil)
-	for line := range strings.Lines(document) {
-		line = strings.TrimSpace(line)
-		if next, ok := strings.CutPrefix(line, "**Table: "); ok {
-			name, columns = strings.TrimSuffix(next, ".**"), nil
-			all[name] = map[string]map[string]string{}
-			continue
-		}
-		if !strings.HasPrefix(line, "|") {
-			if columns != nil {
-				name = ""
-			}
-			continue
-		}
-		if name == "" || strings.HasPrefix(line, "|-") {
-			continue
-		}
-		cells := strings.Split(strings.Trim(line, "|"), "|")
-		if columns == nil {
-			for _, cell := range cells {
-				columns = append(columns, strings.TrimSpace(cell))
-			}
-			continue
-		}
-		row := map[string]string{}
-		for i, cell := range cells {
-			row[columns[min(i, len(columns)-1)]] = strings.TrimSpace(cell)
-		}
-		for _, key := range formatKeys {
-			field := row[key]
-			if key == "lock" || key == "durability" {
-				field, _, _ = strings.Cut(field, ":")
-			}
-			if field != "" {
-				all[name][field] = row
+	for name, rows := range testx.Tables(document) {
+		all[name] = map[string]map[string]string{}
+		for _, row := range rows {
+			for _, key := range formatKeys {
+				field := row[key]
+				if key == "lock" || key == "durability" {
+					field, _, _ = strings.Cut(field, ":")
+				}
+				if field != "" {
+					all[name][field] = row
+				}
 			}
 		}
 	}
