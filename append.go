@@ -2,6 +2,7 @@ package walq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (q *Queue) AppendBatch(ctx context.Context, bodies ...[]byte) (first Seq, e
 		return 0, err
 	}
 	if len(bodies) == 0 {
-		return 0, ErrNoMessage
+		return 0, fmt.Errorf("walq: append: %w", ErrNoMessage)
 	}
 	parts := make([]wal.Part, len(bodies))
 	for i, b := range bodies {
@@ -127,6 +128,9 @@ func (q *Queue) publish(drafts []Draft) (wal.Appended, error) {
 	defer e.put()
 	for i := range drafts {
 		if err := e.add(&drafts[i]); err != nil {
+			if errors.Is(err, codec.ErrMetaTooLarge) {
+				err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+			}
 			return wal.Appended{}, fmt.Errorf("message %d: %w", i, err)
 		}
 	}
@@ -179,8 +183,8 @@ func (e *encoder) finish(drafts []Draft) []wal.Part {
 }
 
 // A Claim is room for one message in the queue itself, to be filled in place.
-// While it is open nobody reads past it and no append behind it is acknowledged:
-// fill it, and commit or abort it, soon. A claim that takes longer than the
+// While it is open readers that come to it wait, and no append behind it is
+// acknowledged as durable: fill it, and commit or abort it, soon. A claim that takes longer than the
 // stall time-out is revoked by whoever is held up; Commit then copies its bytes
 // into a new one. A forgotten claim is aborted when the garbage collector finds
 // it, and by Close.

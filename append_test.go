@@ -423,3 +423,9 @@ func TestAContextThatEndsBeforeDurabilityLeavesTheMessageIn(t *testing.T) {
 		})
 	}
 }
+
+func TestMetadataThatIsTooLargeIsErrTooLarge(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	_, err := q.Publish(t.Context(), walq.Draft{Key: make([]byte, 1<<16)})
+	wantIs(t, "Publish", err, walq.ErrTooLarge)
+}

@@ -211,6 +211,29 @@ func mount(t *testing.T, kind, data string) (dir string) {
 	return dir
 }
 
+// fillUp appends until the disk is full. A segment that is prepared ahead of time
+// takes room as well, and gives it back when appends pause.
+func fillUp(t *testing.T, q *walq.Queue, dir string) (last walq.Seq, err error) {
+	t.Helper()
+	prepared := func() bool {
+		temporary, err := filepath.Glob(filepath.Join(dir, "log", "tmp.*"))
+		return err != nil || len(temporary) > 0
+	}
+	for i := range 10_000 {
+		seq, err := q.Append(t.Context(), []byte(text(i, 1000)))
+		switch {
+		case err == nil:
+			last = seq
+		case prepared():
+			testx.Eventually(t, patience, func() bool { return !prepared() }, "a prepared segment is given back")
+		default:
+			return last, err
+		}
+	}
+	t.Fatal("1 MiB is never full")
+	return 0, nil
+}
+
 func TestAFullDiskIsReportedBeforeAnythingIsClaimed(t *testing.T) {
 	place := mount(t, "tmpfs", "size=1m,mode=0700")
 	dir, ballast := filepath.Join(place, "q"), filepath.Join(place, "ballast")
@@ -218,17 +241,7 @@ func TestAFullDiskIsReportedBeforeAnythingIsClaimed(t *testing.T) {
 	if err := os.WriteFile(ballast, make([]byte, 256<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var last walq.Seq
-	var err error
-	for i := 0; err == nil; i++ {
-		if i > 10_000 {
-			t.Fatal("1 MiB is never full")
-		}
-		var seq walq.Seq
-		if seq, err = q.Append(t.Context(), []byte(text(i, 1000))); err == nil {
-			last = seq
-		}
-	}
+	last, err := fillUp(t, q, dir)
 	wantSentence(t, err, walq.ErrDiskFull, dir)
 	for range 3 {
 		_, err = q.Append(t.Context(), []byte(text(0, 1000)))

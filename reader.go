@@ -42,7 +42,9 @@ var (
 func At(s Seq) Position { return Position{kind: atSeq, n: uint64(s)} }
 
 // After begins behind the message s: with the last number seen it resumes.
-func After(s Seq) Position { return Position{kind: atSeq, n: uint64(s) + 1} }
+func After(s Seq) Position {
+	return Position{kind: atSeq, n: max(uint64(s)+1, uint64(s))} // nothing is behind the greatest
+}
 
 // Last begins n messages before the end.
 func Last(n int) Position { return Position{kind: atLast, n: uint64(max(n, 0))} }
@@ -156,7 +158,7 @@ func (r *Reader) Close() error {
 // until Seek, and a GapError, which comes once.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
 	for w := (waiter{r: r}); ; {
-		m, ok, err := r.TryNext()
+		m, ok, err := r.try(ctx)
 		if ok || err != nil {
 			return m, err
 		}
@@ -168,11 +170,22 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 
 // TryNext returns the next message if there is one. It does not wait. Memory and
 // errors are as of Next.
-func (r *Reader) TryNext() (m Message, ok bool, err error) {
+func (r *Reader) TryNext() (m Message, ok bool, err error) { return r.try(context.Background()) }
+
+// passEvery is after how many messages of other topics the context is looked at.
+const passEvery = 256
+
+// try is TryNext, ended by ctx before it takes a message.
+func (r *Reader) try(ctx context.Context) (m Message, ok bool, err error) {
 	if r.closed {
 		return m, false, ErrClosed
 	}
-	for {
+	for passed := 0; ; passed++ {
+		if passed%passEvery == 0 {
+			if err := ctx.Err(); err != nil {
+				return m, false, err
+			}
+		}
 		w, ok, err := r.r.Next()
 		if err != nil {
 			return m, false, r.wrap(err)
@@ -214,6 +227,9 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 		return ErrClosed
 	}
 	for w := (waiter{r: r}); ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		seen := false
 		ok, err := r.r.View(func(m wal.Message) error {
 			if (r.o.Topic != "" || r.prefix) && !r.wants(m.Meta) {
@@ -241,25 +257,20 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 // there. Memory is as of Next. An error is the last thing it yields.
 func (r *Reader) All(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		for w := (waiter{r: r}); ; w = (waiter{r: r}) {
-			m, ok, err := r.TryNext()
-			for !ok && err == nil {
-				var blocked bool
-				if blocked, err = w.blocked(ctx); !blocked {
-					break
-				}
-				if err == nil {
-					m, ok, err = r.TryNext()
-				}
+		w := waiter{r: r}
+		for {
+			m, ok, err := r.try(ctx)
+			if ok && yield(m, nil) {
+				continue
 			}
-			if err == nil && ok {
-				err = ctx.Err()
+			blocked := false
+			if !ok && err == nil {
+				blocked, err = w.blocked(ctx)
 			}
 			if err != nil {
 				yield(Message{}, err)
-				return
 			}
-			if !ok || !yield(m, nil) {
+			if err != nil || !blocked {
 				return
 			}
 		}

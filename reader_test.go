@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -402,5 +403,35 @@ func TestSeveralHandlesAppendAndFollowAtOnce(t *testing.T) {
 			t.Fatalf("got %q, want number %d of that handle", line, next[by])
 		}
 		next[by]++
+	}
+}
+
+func TestAllLosesNoMessageWhenItsContextEnds(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	for _, body := range []string{"a", "b", "c"} {
+		appendText(t, q, body)
+	}
+	r := reader(t, q, walq.Oldest, walq.ReaderOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range r.All(ctx) {
+		cancel()
+	}
+	wantLines(t, "the rest", lines(rest(t, r)), "2 b", "3 c")
+}
+
+func TestNothingIsBehindTheGreatestNumber(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	appendText(t, q, "a")
+	r := reader(t, q, walq.After(math.MaxUint64), walq.ReaderOptions{})
+	wantLines(t, "rest", lines(rest(t, r)))
+}
+
+func TestTimesBeyondWhatNanosecondsCanSayAreStillInOrder(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	appendText(t, q, "a")
+	for year, want := range map[int][]string{1500: {"1 a"}, 1970: {"1 a"}, 2200: nil, 2999: nil} {
+		r := reader(t, q, walq.Since(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)), walq.ReaderOptions{})
+		wantLines(t, fmt.Sprint("since ", year), lines(rest(t, r)), want...)
 	}
 }

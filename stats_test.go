@@ -108,3 +108,29 @@ func TestStatsAreWrittenWithTheKeysThatAreFixed(t *testing.T) {
 		t.Errorf("the path is not absolute: %s", q.Path())
 	}
 }
+
+func TestStatsReadBackWhatTheyWroteAsJSON(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{})
+	appendText(t, q, "a")
+	want, err := q.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got walq.Stats
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := json.Marshal(got); err != nil || string(again) != string(text) || got.ID != want.ID {
+		t.Errorf("got %s (%v), want %s", again, err, text)
+	}
+	var id walq.UUID
+	for _, wrong := range []string{"", "x", got.ID.String() + "0", strings.ReplaceAll(got.ID.String(), "-", "")} {
+		if id.UnmarshalText([]byte(wrong)) == nil {
+			t.Errorf("%q passes for a UUID", wrong)
+		}
+	}
+}

@@ -197,7 +197,14 @@ func (l *Log) claim(length int64, count int) (claim, error) {
 			if err := step.Err(step.GrowBefore); err != nil {
 				return claim{}, err
 			}
-			if err := s.Grow(c.Off + size + segment.SealBytes); err != nil {
+			err := s.Grow(c.Off + size + segment.SealBytes)
+			if errors.Is(err, ErrDiskFull) && l.keeper.havePrepared() {
+				// The last room is in the segment that we keep ready.
+				if err = l.dropPrepared(); err == nil {
+					continue
+				}
+			}
+			if err != nil {
 				return claim{}, err
 			}
 			step.At(step.GrowAfter)

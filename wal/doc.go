@@ -4,6 +4,5 @@
 // of its steps is what keeps every acknowledged message, so each step names
 // the failure that it is for.
 //
-// The protocols were checked as models before they were written; docs/DESIGN.md
-// tells which.
+// docs/FORMAT.md has the protocols step by step, docs/adr why they are so.
 package wal

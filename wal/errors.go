@@ -15,7 +15,7 @@ var (
 	ErrClosed      = errors.New("the queue is closed")
 	ErrTrimmed     = errors.New("messages were trimmed before they were read")
 	ErrTooLarge    = errors.New("too large")
-	ErrPoisoned    = errors.New("the queue is poisoned: a sync failed, so nothing more can be acknowledged; read what you need, then run `walq repair`")
+	ErrPoisoned    = errors.New("the queue is poisoned: a sync failed, so nothing more can be acknowledged; what is in it can be read, for instance into another queue")
 	ErrFileSystem  = errors.New("the file system is not one on which several processes can share a queue safely; use a local one such as ext4, xfs, btrfs or tmpfs")
 	ErrNotQueue    = errors.New("not a walq queue")
 	ErrNotDurable  = errors.New("the message is in the queue but not known to be on stable storage; do not append it again")

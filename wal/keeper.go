@@ -227,10 +227,7 @@ func (l *Log) follow(w *watch, s *seg, end Position) {
 // a header. One writer does so at a time; a full disk is not reported here.
 func (l *Log) prepare(size, ahead int64) {
 	k := &l.keeper
-	k.mu.Lock()
-	have := k.prepared != nil
-	k.mu.Unlock()
-	if have {
+	if k.havePrepared() {
 		return
 	}
 	if ok, err := l.locks.TryLock(lockPrepare, true); !ok || err != nil {
@@ -247,6 +244,12 @@ func (l *Log) prepare(size, ahead int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.prepared, k.prepName = made, name
+}
+
+func (k *keeper) havePrepared() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.prepared != nil
 }
 
 func (l *Log) unlockPrepare() {

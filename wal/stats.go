@@ -63,7 +63,9 @@ func (l *Log) Stats() (st Stats, err error) {
 	if st.Participants, err = l.participants(); err != nil {
 		return st, err
 	}
-	return st, l.segmentStats(&st)
+	err = l.segmentStats(&st)
+	st.DurableSeq = min(st.DurableSeq, st.LastSeq) // after a jump no message has the number before it
+	return st, err
 }
 
 func (l *Log) segmentStats(st *Stats) error {
@@ -98,7 +100,7 @@ func (l *Log) segmentStats(st *Stats) error {
 		st.Segments = append(st.Segments, one)
 		st.Bytes += one.Bytes
 		st.Messages += one.Messages
-		if one.Messages > 0 {
+		if end > one.FirstSeq {
 			st.LastSeq = end - 1
 		}
 	}
