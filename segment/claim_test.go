@@ -191,7 +191,7 @@ func (cr *crowd) read(t *testing.T) (got map[uint64]Cursor, padded uint64) {
 			if f.Kind == KindBatch {
 				in := f.Inner(s.Salt)
 				for in.Next() == "" && !in.Done() {
-					take(in.Frame(), c.Off)
+					take(*in.Frame(), c.Off)
 				}
 			} else {
 				take(f, c.Off)

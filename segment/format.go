@@ -234,7 +234,7 @@ type frameHeader struct {
 	time    int64
 }
 
-func (h frameHeader) put(p []byte) {
+func (h *frameHeader) put(p []byte) {
 	le := binary.LittleEndian
 	le.PutUint32(p[offCRC:], h.crc)
 	p[offKind] = h.kind
@@ -243,15 +243,14 @@ func (h frameHeader) put(p []byte) {
 	le.PutUint64(p[offTime:], uint64(h.time))
 }
 
-func getFrameHeader(p []byte) frameHeader {
+func (h *frameHeader) get(p []byte) {
 	le := binary.LittleEndian
-	return frameHeader{
-		crc:     le.Uint32(p[offCRC:]),
-		kind:    p[offKind],
-		flags:   p[offFlags],
-		metaLen: le.Uint16(p[offMetaLen:]),
-		time:    int64(le.Uint64(p[offTime:])),
-	}
+	_ = p[FrameHeader-1]
+	h.crc = le.Uint32(p[offCRC:])
+	h.kind = p[offKind]
+	h.flags = p[offFlags]
+	h.metaLen = le.Uint16(p[offMetaLen:])
+	h.time = int64(le.Uint64(p[offTime:]))
 }
 
 // checksum is the CRC of a frame: CRC32C over five little-endian words, namely
@@ -259,7 +258,7 @@ func getFrameHeader(p []byte) frameHeader {
 // length, CRC32C of metadata and body << 32; time. The CRC of the content
 // enters as a value, so that it can be computed before the sequence number is
 // known; of a batch, whose inner frames carry their own, it is zero.
-func (h frameHeader) checksum(salt, seq uint64, w Word, content uint32) uint32 {
+func (h *frameHeader) checksum(salt, seq uint64, w Word, content uint32) uint32 {
 	return crc32c.Words5(salt, seq,
 		uint64(w.Length())|uint64(w.Count())<<32|uint64(h.kind)<<48|uint64(h.flags)<<56,
 		uint64(h.metaLen)|uint64(content)<<32,

@@ -16,33 +16,43 @@ type Frame struct {
 	Body  []byte // of a batch: its inner frames
 }
 
-// Frame decodes the committed frame with the word w at c and verifies it: every
-// length against its bounds, the checksum, and in a batch each inner frame with
-// its own. A wrong byte anywhere gives a CorruptError.
-func (s *Segment) Frame(c Cursor, w Word) (Frame, error) {
-	if c.Off+FrameHeader+w.Length() > s.Allocated() {
-		return Frame{}, s.corrupt(c.Off, "a frame of %d bytes runs past the allocated part of the segment", w.Size())
-	}
-	f, reason := decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, false)
-	if reason != "" {
-		return Frame{}, s.corrupt(c.Off, "%s", reason)
-	}
-	if f.Kind != KindBatch {
-		return f, nil
-	}
-	if at, reason := s.checkBatch(f); reason != "" {
-		return Frame{}, s.corrupt(c.Off+FrameHeader+at, "in a batch: %s", reason)
+// Frame is ReadFrame for where speed does not matter.
+func (s *Segment) Frame(c Cursor, w Word) (f Frame, err error) {
+	if err = s.ReadFrame(&f, c, w); err != nil {
+		return Frame{}, err
 	}
 	return f, nil
 }
 
+// ReadFrame decodes the committed frame with the word w at c into f and verifies
+// it: every length against its bounds, the checksum, and in a batch each inner
+// frame with its own. A wrong byte anywhere gives a CorruptError. The frame is
+// written in place because handing it up by value costs more than decoding it;
+// after an error it means nothing.
+func (s *Segment) ReadFrame(f *Frame, c Cursor, w Word) error {
+	if c.Off+FrameHeader+w.Length() > s.Allocated() {
+		return s.corrupt(c.Off, "a frame of %d bytes runs past the allocated part of the segment", w.Size())
+	}
+	if reason := f.decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, false); reason != "" {
+		return s.corrupt(c.Off, "%s", reason)
+	}
+	if f.Kind != KindBatch {
+		return nil
+	}
+	if at, reason := s.checkBatch(f); reason != "" {
+		return s.corrupt(c.Off+FrameHeader+at, "in a batch: %s", reason)
+	}
+	return nil
+}
+
 // decode is the one decoder of frames. p is the frame without its padding, w
 // its word, loaded once.
-func decode(p []byte, w Word, seq, salt uint64, inner bool) (f Frame, reason string) {
-	h := getFrameHeader(p)
+func (f *Frame) decode(p []byte, w Word, seq, salt uint64, inner bool) (reason string) {
+	var h frameHeader
+	h.get(p)
 	content := p[FrameHeader:]
 	if int(h.metaLen) > len(content) {
-		return f, "the metadata is longer than the frame"
+		return "the metadata is longer than the frame"
 	}
 	var sum uint32
 	switch {
@@ -50,19 +60,19 @@ func decode(p []byte, w Word, seq, salt uint64, inner bool) (f Frame, reason str
 		sum = crc32c.Update(0, content)
 	case h.kind == KindBatch && h.metaLen == 0 && len(content)%8 == 0 && !inner:
 	default:
-		return f, "no such kind of frame"
+		return "no such kind of frame"
 	}
 	if h.checksum(salt, seq, w, sum) != h.crc {
-		return f, "the checksum does not match"
+		return "the checksum does not match"
 	}
-	return Frame{
-		Seq: seq, Time: h.time, Count: w.Count(), Kind: h.kind, Flags: h.flags, Slot: w.Slot(),
-		Meta: content[:h.metaLen:h.metaLen], Body: content[h.metaLen:],
-	}, ""
+	f.Seq, f.Time, f.Count, f.Slot = seq, h.time, w.Count(), w.Slot()
+	f.Kind, f.Flags = h.kind, h.flags
+	f.Meta, f.Body = content[:h.metaLen:h.metaLen], content[h.metaLen:]
+	return ""
 }
 
 // checkBatch verifies every inner frame before the first is handed out.
-func (s *Segment) checkBatch(f Frame) (at int64, reason string) {
+func (s *Segment) checkBatch(f *Frame) (at int64, reason string) {
 	count := 0
 	for in := f.Inner(s.Salt); ; count += in.frame.Count {
 		if reason := in.Next(); reason != "" {
@@ -90,10 +100,10 @@ type Inner struct {
 }
 
 // Inner starts before the first frame of the batch f.
-func (f Frame) Inner(salt uint64) Inner { return Inner{rest: f.Body, seq: f.Seq, salt: salt} }
+func (f *Frame) Inner(salt uint64) Inner { return Inner{rest: f.Body, seq: f.Seq, salt: salt} }
 
-// Frame is the current inner frame.
-func (in *Inner) Frame() Frame { return in.frame }
+// Frame is the current inner frame, valid until Next.
+func (in *Inner) Frame() *Frame { return &in.frame }
 
 // Done reports whether Next went past the last frame.
 func (in *Inner) Done() bool { return in.done }
@@ -118,7 +128,7 @@ func (in *Inner) Next() (reason string) {
 	if w.Size() > int64(len(in.rest)) {
 		return "a frame is longer than the batch"
 	}
-	in.frame, reason = decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, true)
+	reason = in.frame.decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, true)
 	in.next = in.at + w.Size()
 	return reason
 }

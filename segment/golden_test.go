@@ -143,7 +143,7 @@ func TestTheGoldenSegmentIsReadFieldByField(t *testing.T) {
 func goldenBatch(t *testing.T, f Frame, salt uint64) {
 	t.Helper()
 	var got []Frame
-	for in := f.Inner(salt); ; got = append(got, in.Frame()) {
+	for in := f.Inner(salt); ; got = append(got, *in.Frame()) {
 		if reason := in.Next(); reason != "" {
 			t.Fatal(reason)
 		}

@@ -91,7 +91,9 @@ func TestTheChecksumIsTheOneInTheDocument(t *testing.T) {
 	p := s.r.Bytes(s.start, 24+10)
 	p[offFlags] = 0x5a // no writer sets it, the checksum covers it
 	w := Word(s.r.Word(s.start).Load())
-	want := getFrameHeader(p).checksum(s.Salt, s.First, w, castagnoli(p[24:]))
+	var h frameHeader
+	h.get(p)
+	want := h.checksum(s.Salt, s.First, w, castagnoli(p[24:]))
 	values := map[string]uint64{
 		"salt of the segment": s.Salt, "sequence number of the frame": s.First,
 		"length": 10, "count": 1, "kind": KindMessage, "flags": 0x5a, "metadata length": 4,

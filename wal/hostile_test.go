@@ -399,3 +399,15 @@ func wantStanding(t *testing.T, l *Log) {
 		t.Errorf("intent %#x after a sync of everything, want none", got)
 	}
 }
+
+func TestAnOrderlyOpeningLeavesNoDoubts(t *testing.T) {
+	dir := newQueue(t)
+	for range 2 {
+		l := create(t, dir, Options{})
+		if got := l.ctl.word(ctlIntentOwner).Load(); got != 0 {
+			t.Errorf("intent %#x after an orderly opening, want none", got)
+		}
+		appendDurable(t, l, "x")
+		closeLog(t, l)
+	}
+}

@@ -22,11 +22,12 @@ type Reader struct {
 	since int64          // until one is found, so are those of an earlier time
 	skip  uint64         // and so many messages besides
 
-	buf []byte // of the message that Next returned
-	o   observer
-	err error // repeated until a seek
-	gap error // reported once
-	cut bool  // read-only: the queue awaits recovery, which will cut at the first bad frame
+	frame segment.Frame // the one at hand
+	buf   []byte        // of the message that Next returned
+	o     observer
+	err   error // repeated until a seek
+	gap   error // reported once
+	cut   bool  // read-only: the queue awaits recovery, which will cut at the first bad frame
 }
 
 // NewReader makes a reader that stands before the oldest message. With durable
@@ -86,8 +87,8 @@ func (r *Reader) Next() (m Message, ok bool, err error) {
 	}
 	defer r.l.gate.exit(ticket)
 	defer mmap.Recover(mmap.Protect(), &err)
-	f, ok, err := r.wanted()
-	if !ok || err != nil {
+	f, err := r.wanted()
+	if f == nil || err != nil {
 		return m, false, err
 	}
 	n := len(f.Meta)
@@ -105,30 +106,31 @@ func (r *Reader) View(fn func(Message) error) (ok bool, err error) {
 	}
 	defer r.l.gate.exit(ticket)
 	defer mmap.Recover(mmap.Protect(), &err)
-	f, ok, err := r.wanted()
-	if !ok || err != nil {
+	f, err := r.wanted()
+	if f == nil || err != nil {
 		return false, err
 	}
 	return true, fn(Message{f.Seq, f.Time, f.Meta, f.Body})
 }
 
-// wanted goes on to the next message that the last seek asked for.
-func (r *Reader) wanted() (f segment.Frame, ok bool, err error) {
+// wanted goes on to the next message that the last seek asked for; nil: there is
+// none yet.
+func (r *Reader) wanted() (f *segment.Frame, err error) {
 	if r.gap != nil {
 		err, r.gap = r.gap, nil
-		return f, false, err
+		return nil, err
 	}
 	for {
-		f, ok, err = r.try()
+		f, err = r.try()
 		switch {
-		case !ok || err != nil:
-			return f, false, err
+		case f == nil || err != nil:
+			return nil, err
 		case r.skip > 0:
 			r.skip--
 		case f.Time < r.since:
 		default:
 			r.since = 0
-			return f, true, nil
+			return f, nil
 		}
 	}
 }
@@ -142,10 +144,11 @@ const (
 	deliver                // it holds a message for the caller
 )
 
-func (r *Reader) try() (f segment.Frame, ok bool, err error) {
+func (r *Reader) try() (f *segment.Frame, err error) {
 	if r.err != nil {
-		return f, false, r.err
+		return nil, r.err
 	}
+	f = &r.frame
 	for out := again; out == again; {
 		if r.batch {
 			f, out = r.nextInner()
@@ -153,11 +156,11 @@ func (r *Reader) try() (f segment.Frame, ok bool, err error) {
 		}
 		w, err := r.s.Word(r.c.Off)
 		if err != nil {
-			return f, false, r.fail(err)
+			return nil, r.fail(err)
 		}
 		switch w.State() {
 		case segment.Committed:
-			f, out, err = r.committed(w)
+			out, err = r.committed(w)
 		case segment.Pad:
 			r.c = r.c.After(w)
 		case segment.Claimed:
@@ -168,40 +171,41 @@ func (r *Reader) try() (f segment.Frame, ok bool, err error) {
 			out = wait
 		}
 		if err != nil || out == wait {
-			return f, false, err
+			return nil, err
 		}
+		f = &r.frame
 	}
-	return f, r.err == nil, r.err
+	return f, r.err
 }
 
-// committed verifies the frame at the cursor and steps over it.
-func (r *Reader) committed(w segment.Word) (f segment.Frame, out outcome, err error) {
+// committed verifies the frame at the cursor, into r.frame, and steps over it.
+func (r *Reader) committed(w segment.Word) (outcome, error) {
 	next := r.c.After(w)
 	if r.durable && r.s.position(next.Off) > r.l.ctl.durable() {
-		return f, wait, nil
+		return wait, nil
 	}
 	if next.Seq <= r.from && w.Count() > 0 { // what is wanted lies behind
 		r.c = next
-		return f, again, nil
+		return again, nil
 	}
-	f, err = r.s.Frame(r.c, w)
-	if err != nil {
-		return f, wait, r.fail(err)
+	f := &r.frame
+	if err := r.s.ReadFrame(f, r.c, w); err != nil {
+		return wait, r.fail(err)
 	}
 	if f.Kind == segment.KindBatch {
 		r.batch, r.inner, r.next = true, f.Inner(r.s.Salt), next
-		return f, again, nil
+		return again, nil
 	}
 	r.c = next
 	if f.Kind != segment.KindMessage {
-		return f, again, nil
+		return again, nil
 	}
-	return f, deliver, nil
+	return deliver, nil
 }
 
 // nextInner gives the next message of the batch. Everything in it was verified
 // before the first was handed out.
-func (r *Reader) nextInner() (segment.Frame, outcome) {
+func (r *Reader) nextInner() (*segment.Frame, outcome) {
 	for {
 		reason := r.inner.Next()
 		if reason != "" || r.inner.Done() {
@@ -210,9 +214,9 @@ func (r *Reader) nextInner() (segment.Frame, outcome) {
 			}
 			r.batch, r.c = false, r.next
 			if r.err != nil {
-				return segment.Frame{}, deliver
+				return nil, deliver
 			}
-			return segment.Frame{}, again
+			return nil, again
 		}
 		if f := r.inner.Frame(); f.Kind == segment.KindMessage && f.Seq >= r.from {
 			return f, deliver

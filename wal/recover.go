@@ -21,47 +21,45 @@ import (
 // frame that is not whole, and nothing behind it is ever believed again.
 
 // recoverIfNeeded returns with the recovery lock held, shared, and the queue
-// fit for use.
-func (l *Log) recoverIfNeeded(ctx context.Context) error {
+// fit for use; joined tells that others are in it, or were a moment ago.
+func (l *Log) recoverIfNeeded(ctx context.Context) (joined bool, err error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		if err := lockWait(ctx, l.locks, lockRecovery, false); err != nil {
-			return err
+			return false, err
 		}
 		others, err := l.locks.HeldByOther(lockSlots, maxSlots)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if others {
-			return nil // they recovered, and hold their slots since
+			return true, nil // they recovered, and hold their slots since
 		}
 		// Alone so far. The lock is converted: whoever else came as far keeps
 		// us from it until one of us steps back.
 		exclusive, err := l.locks.TryLock(lockRecovery, true)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if exclusive {
 			if others, err = l.locks.HeldByOther(lockSlots, maxSlots); err != nil {
-				return err
+				return false, err
 			}
-			if others { // they came and recovered in between
-				_, err := l.locks.TryLock(lockRecovery, false)
-				return err
-			}
-			step.At(step.RecoverLocked)
-			if err := l.recover(); err != nil {
-				return err
+			if !others { // else they came and recovered in between
+				step.At(step.RecoverLocked)
+				if err := l.recover(); err != nil {
+					return false, err
+				}
 			}
 			// From here on others may come along, also if we are stopped.
 			_, err := l.locks.TryLock(lockRecovery, false)
-			return err
+			return others, err
 		}
 		if err := l.locks.Unlock(lockRecovery); err != nil {
-			return err
+			return false, err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting to recover %s: %w", l.dir.Path(), ctx.Err())
+			return false, fmt.Errorf("waiting to recover %s: %w", l.dir.Path(), ctx.Err())
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
 	}

@@ -21,11 +21,12 @@ const maxSlots = segment.MaxSlots
 // is held, shared, while the slot is taken, so that nobody who recovers alone
 // can overlook a newcomer.
 func (l *Log) join(ctx context.Context) error {
-	if err := l.recoverIfNeeded(ctx); err != nil {
+	joined, err := l.recoverIfNeeded(ctx)
+	if err != nil {
 		return err
 	}
-	err := l.takeSlot()
-	if others, perr := l.locks.HeldByOther(lockSlots, maxSlots); perr == nil && !others {
+	err = l.takeSlot()
+	if others, perr := l.locks.HeldByOther(lockSlots, maxSlots); joined && perr == nil && !others {
 		// Those whom we joined died before we had their segments open: the
 		// next sync must not believe that the kernel told it of every error.
 		l.ctl.word(ctlIntentOwner).Store(standingIntent)
