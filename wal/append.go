@@ -238,14 +238,16 @@ func (l *Log) roll(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
 		return nil, err
 	}
 	n, err := l.successor(&l.table, s, end, w)
-	if err == nil && n == nil {
+	for err == nil && n == nil && !l.trimmedAway(s, end, w) {
 		n, err = l.makeSuccessor(s, end, w)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if n.First < l.ctl.oldest() {
-		return l.overtaken(s, n)
+	// Asked once more now that it is there: a file made too late is a relic.
+	if l.trimmedAway(s, end, w) {
+		l.table.release(n)
+		return l.overtaken(s, successorName(s.First, end, w))
 	}
 	l.tail.Store(n)
 	l.keeper.retire(s)
@@ -264,11 +266,15 @@ func (l *Log) keepInReach(seq uint64) error {
 	return l.awaitDurable(context.Background(), target{seq: seq - reach/2}, l.closing)
 }
 
-// overtaken: the log was trimmed beyond s while this handle slept, and the
-// successor n that it found or made is a relic. Begin again from what is kept.
-func (l *Log) overtaken(s, n *seg) (*seg, error) {
-	first := n.First
-	l.table.release(n)
+// trimmedAway reports whether the successor of s, which is sealed by w at end,
+// was trimmed: then that it is not there means nothing.
+func (l *Log) trimmedAway(s *seg, end segment.Cursor, w segment.Word) bool {
+	return w.Sealed() && successorName(s.First, end, w) < l.ctl.oldest()
+}
+
+// overtaken: the log was trimmed beyond s while this handle slept, and a file
+// with the name of its successor would be a relic. Begin again from what is kept.
+func (l *Log) overtaken(s *seg, first uint64) (*seg, error) {
 	kept, err := l.keptSegment()
 	if err != nil {
 		return nil, err
@@ -283,12 +289,13 @@ func (l *Log) overtaken(s, n *seg) (*seg, error) {
 }
 
 // makeSuccessor makes the segment after s. Any number of processes may do so at
-// once: the name is linked by exactly one, and the others use that.
+// once: the name is linked by exactly one, and the others use that. nil without
+// an error: it was linked, and trimmed already.
 func (l *Log) makeSuccessor(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
 	n, err := l.linkNext(s, end, successorName(s.First, end, w), s.Epoch, l.nextTempName())
 	if isExist(err) {
 		n, err = l.successor(&l.table, s, end, w)
-		if err == nil && n == nil {
+		if err == nil && n == nil && !l.trimmedAway(s, end, w) {
 			err = fmt.Errorf("%s appeared and vanished: is somebody removing files by hand?", segment.Name(successorName(s.First, end, w)))
 		}
 	}

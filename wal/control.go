@@ -104,6 +104,8 @@ func (c *control) record(off int64) (rec []byte, generation uint64, next []byte,
 }
 
 func (c *control) settings() (Settings, error) {
+	c.records.Lock()
+	defer c.records.Unlock()
 	rec, _, _, err := c.record(ctlSettings)
 	if err != nil {
 		return Settings{}, err
@@ -113,6 +115,19 @@ func (c *control) settings() (Settings, error) {
 		return s, &CorruptError{Path: c.r.Path(), Offset: ctlSettings, Reason: err.Error()}
 	}
 	return s, nil
+}
+
+// writeSettings replaces the settings record. The caller holds the trim lock and
+// syncs afterwards.
+func (c *control) writeSettings(s Settings) error {
+	c.records.Lock()
+	defer c.records.Unlock()
+	_, generation, next, err := c.record(ctlSettings)
+	if err != nil {
+		return err
+	}
+	encodeSettings(next, generation+1, s)
+	return nil
 }
 
 func (c *control) boot() (boot, error) {

@@ -36,6 +36,8 @@ const (
 	// settleEvery is how often a queue that is not synced learns how far its
 	// frames are final, so that nobody walks far to find dead claims.
 	settleEvery = time.Second
+	// trimEvery is how often, beside after each roll, the limits are looked at.
+	trimEvery = time.Second
 	// maxRetired bounds the segments kept open only because they are not
 	// synced yet.
 	maxRetired = 64
@@ -105,6 +107,8 @@ type watch struct {
 	lastControl time.Time
 	lastSync    time.Time
 	lastSettle  time.Time
+	lastTrim    time.Time
+	trimmed     uint32   // ordinal of the tail when it was last looked at for trimming
 	end         Position // of the tail at the last tick
 	durable     Position // when the control file was last synced
 	rate        int64    // bytes appended a tick, smoothed
@@ -180,7 +184,7 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	waiting := l.durability() == SyncInterval && l.behind() && l.ctl.poisoned() == nil
 	resting = !waiting && now.Sub(w.lastMove) >= restAfter
 	l.follow(w, s, end)
-	err = errors.Join(l.keepControl(w, now, resting), l.keepSettled(w, now))
+	err = errors.Join(l.keepControl(w, now, resting), l.keepSettled(w, now), l.keepLimits(w, now))
 	if resting {
 		err = errors.Join(err, l.dropPrepared())
 	}
@@ -370,6 +374,11 @@ func (l *Log) keepSettled(w *watch, now time.Time) error {
 	}
 	w.lastSettle = now
 	l.stopClock()
+	return l.settle()
+}
+
+// settle raises the settled position as far as frames are final.
+func (l *Log) settle() error {
 	s, from, err := l.settledSegment()
 	if err != nil {
 		return err
@@ -385,7 +394,7 @@ func (l *Log) keepSettled(w *watch, now time.Time) error {
 		if !word.Sealed() {
 			break
 		}
-		n, serr := l.successorAt(s, word)
+		n, _, serr := l.successorAt(s, word)
 		if err = serr; n == nil {
 			break
 		}
@@ -394,6 +403,20 @@ func (l *Log) keepSettled(w *watch, now time.Time) error {
 	}
 	l.table.release(s)
 	return err
+}
+
+// keepLimits trims what lies beyond the queue's limits, while somebody appends.
+func (l *Log) keepLimits(w *watch, now time.Time) error {
+	if now.Sub(w.lastTrim) < trimEvery && w.trimmed == w.end.ordinal() {
+		return nil
+	}
+	w.lastTrim, w.trimmed = now, w.end.ordinal()
+	s, err := l.ctl.settings()
+	if err != nil || s.MaxBytes == 0 && s.MaxAge == 0 {
+		return err
+	}
+	l.stopClock()
+	return l.tryTrim()
 }
 
 // retire hands over a segment in which this handle appends no more. It stays

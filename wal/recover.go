@@ -388,12 +388,15 @@ func (l *Log) quarantineStale(chain []uint64) error {
 // the oldest kept sequence number can be true: files are removed by that word,
 // and one wrong bit in it must not remove the log.
 func (l *Log) keptSegment() (*seg, error) {
-	s, err := l.locate(&l.table, l.ctl.durable())
+	oldest := l.ctl.oldest() // trimming raises the durable position first
+	s, _, err := l.locateMoving(l.ctl.durable)
 	if err != nil {
 		return nil, err
 	}
-	oldest := l.ctl.oldest()
 	o, err := l.acquire(&l.table, oldest)
+	if isNotExist(err) && l.ctl.oldest() != oldest { // trimmed meanwhile
+		return s, nil
+	}
 	if isNotExist(err) || err == nil && o.First > s.First {
 		err = &CorruptError{Path: l.ctl.r.Path(), Offset: ctlOldest, Reason: fmt.Sprintf("the oldest kept sequence number, %d, starts no segment at or before the durable position", oldest)}
 	}

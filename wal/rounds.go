@@ -75,8 +75,12 @@ func (l *Log) end() (Position, error) {
 		if err == nil && w.Sealed() {
 			n, err = l.successor(&l.table, s, c, w)
 		}
+		trimmed := err == nil && n == nil && l.trimmedAway(s, c, w)
 		end := s.position(c.Off)
 		l.table.release(s)
+		if trimmed {
+			n, err = l.keptSegment()
+		}
 		if err != nil || n == nil {
 			return end, err
 		}

@@ -130,6 +130,10 @@ func (l *Log) lastFinal() (*seg, segment.Cursor, error) {
 			l.table.release(s)
 			return nil, c, err
 		}
+		if n == nil && l.trimmedAway(s, c, w) {
+			l.table.release(s)
+			return l.lastFinal()
+		}
 		if n == nil {
 			return s, c, nil
 		}

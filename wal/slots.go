@@ -109,7 +109,11 @@ func (l *Log) padClaims(dead func(segment.Word) bool) error {
 			final = false
 			c = c.After(w)
 		case segment.Seal, segment.SealJump:
-			n, err := l.successorAt(s, w)
+			n, trimmed, err := l.successorAt(s, w)
+			if trimmed {
+				l.table.release(s)
+				return l.padClaims(dead) // what is kept now was not walked
+			}
 			if err != nil || n == nil {
 				l.setTail(s)
 				return err
@@ -126,11 +130,9 @@ func (l *Log) padClaims(dead func(segment.Word) bool) error {
 // settledSegment opens the segment of the settled position. That word is only a
 // bound that saves walking: if it names no segment, the durable position does.
 func (l *Log) settledSegment() (*seg, Position, error) {
-	p := l.ctl.settled()
-	s, err := l.locate(&l.table, p)
+	s, p, err := l.locateMoving(l.ctl.settled)
 	if errors.Is(err, ErrCorrupt) {
-		p = l.ctl.durable()
-		s, err = l.locate(&l.table, p)
+		s, p, err = l.locateMoving(l.ctl.durable)
 	}
 	return s, p, err
 }
@@ -138,13 +140,14 @@ func (l *Log) settledSegment() (*seg, Position, error) {
 func (l *Log) setTail(s *seg) { l.table.release(l.tail.Swap(s)) }
 
 // successorAt finds the successor of a sealed segment whose end sequence number
-// is not at hand.
-func (l *Log) successorAt(s *seg, w segment.Word) (*seg, error) {
+// is not at hand. trimmed: there is none because it was trimmed.
+func (l *Log) successorAt(s *seg, w segment.Word) (n *seg, trimmed bool, err error) {
 	end, _, err := s.WalkToFree(s.Tail()) // nothing is free below a SEAL
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return l.successor(&l.table, s, end, w)
+	n, err = l.successor(&l.table, s, end, w)
+	return n, n == nil && err == nil && l.trimmedAway(s, end, w), err
 }
 
 // packRole keeps up to eight bytes of a name in a word.

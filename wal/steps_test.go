@@ -15,6 +15,7 @@ import (
 	"github.com/walq/walq/internal/step"
 	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
 )
 
 // writerSteps are those that a writer passes in the course of its work.
@@ -312,5 +313,51 @@ func TestNobodyFindsTheCleanMarkAndAParticipant(t *testing.T) {
 	defer closeLog(t, b)
 	if boot, err := b.ctl.boot(); err != nil || boot.clean {
 		t.Errorf("the clean mark stands (%v) while a participant is there", err)
+	}
+}
+
+// The death, or the stop, of who trims, at every step: the others go on, and
+// what is kept is whole.
+func TestWhoTrimsMayDieOrStopAtAnyStep(t *testing.T) {
+	if testx.Race {
+		t.Skip("several processes cannot share heap memory")
+	}
+	for _, action := range []string{"kill", "stop"} {
+		for id := step.TrimOldestSet; id <= step.TrimUnlinked; id++ {
+			t.Run(fmt.Sprint(action, " at ", id), func(t *testing.T) {
+				t.Parallel()
+				dir := newQueue(t)
+				settings := small
+				settings.MaxBytes = 2 * segment.MinSize
+				closeLog(t, open(t, dir, Options{Create: &settings}))
+				victim, victimAcks := childCommand(t, dir, "victim", 1500, fmt.Sprintf("WALQ_STEP=%v=%s", id, action))
+				other, otherAcks := childCommand(t, dir, "other", 1500)
+				start(t, victim)
+				start(t, other)
+				if err := waitFor(other, 60*time.Second); err != nil {
+					t.Fatalf("the other writer: %v", err)
+				}
+				if action == "stop" {
+					defer resume(victim)()
+				}
+				_ = waitFor(victim, 60*time.Second) // the other one may have done all the trimming
+				l := open(t, dir, Options{})
+				fillSegments(t, l, 2)
+				trim(t, l, 0)
+				if n := segments(t, dir); n > 3 {
+					t.Errorf("%d segments are left, want 3 at most", n)
+				}
+				got := readAll(t, l)
+				for _, acks := range []map[uint64]string{victimAcks(), otherAcks()} {
+					for seq, body := range acks {
+						if seq >= l.ctl.oldest() && got[seq] != body {
+							t.Errorf("message %d: got %.40q, want %.40q", seq, got[seq], body)
+						}
+					}
+				}
+				closeLog(t, l)
+				wantSound(t, dir, len(got))
+			})
+		}
 	}
 }

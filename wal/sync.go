@@ -85,6 +85,9 @@ func (l *Log) syncNow(t target) error {
 	}
 	last := spans[len(spans)-1]
 	end := last.s.position(last.to.Off)
+	if l.ctl.durable() > end {
+		return nil // others synced on, or trimmed the segments that the walk missed
+	}
 	if whole && end < seen {
 		return l.poison(fmt.Errorf("%s: frames up to %v were seen and are gone, the log ends at %v: a write to the disk failed", last.s.Path(), seen, end))
 	}
@@ -264,10 +267,11 @@ func (l *Log) moveCursor(s *seg, c segment.Cursor) {
 func (l *Log) followDurable(d Position) error {
 	fresh := l.syncer.at == nil
 	if fresh {
-		s, err := l.locate(&l.table, d)
+		s, now, err := l.locateMoving(l.ctl.durable)
 		if err != nil {
 			return err
 		}
+		d = now
 		c := s.Start()
 		if hint := s.Tail(); hint.Off <= d.off() {
 			c = hint
@@ -292,7 +296,7 @@ func (l *Log) followDurable(d Position) error {
 			if err != nil {
 				return err
 			}
-			if n == nil && fresh {
+			if n == nil && fresh && !l.trimmedAway(s, c, w) {
 				return &CorruptError{Path: s.Path(), Offset: c.Off, Reason: fmt.Sprintf("the log ends here, below the durable position (%v)", d)}
 			}
 			if n == nil { // trimmed since: start over from the directory

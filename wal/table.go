@@ -174,6 +174,18 @@ func follows(s *seg, end segment.Cursor, n *seg) bool {
 	return n.PrevFirst == s.First && n.PrevEnd == end.Seq && n.Ordinal == s.Ordinal+1
 }
 
+// locateMoving finds the segment that holds a position that others move: what is
+// not found at one moment may have been trimmed, if the position moved meanwhile.
+func (l *Log) locateMoving(position func() Position) (*seg, Position, error) {
+	for {
+		p := position()
+		s, err := l.locate(&l.table, p)
+		if err == nil || !errors.Is(err, ErrCorrupt) || position() == p {
+			return s, p, err
+		}
+	}
+}
+
 // locate finds the segment that holds a position. Ordinals ascend with names by
 // one, so the first name tells where to look.
 func (f *files) locate(t *table, p Position) (*seg, error) {

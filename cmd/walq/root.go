@@ -36,7 +36,7 @@ Data goes to standard output, everything else to standard error. Exit status:
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newDemo(), newCreate(), newPut(), newCat(), newStat(), newVerify())
+	root.AddCommand(newDemo(), newCreate(), newSet(), newPut(), newCat(), newStat(), newVerify(), newTrim(), newDump())
 	return root
 }
 

@@ -56,8 +56,7 @@ func printStats(w io.Writer, path string, s walq.Stats) error {
 	row("seq\t%d..%d, durable to %d", s.FirstSeq, s.LastSeq, s.DurableSeq)
 	row("on disk\t%s in %s", formatSize(s.Bytes), plural(len(s.Segments), "segment"))
 	row("segment size\t%s", formatSize(s.Settings.SegmentSize))
-	row("limits\t%s, %s", orNone("bytes", s.Settings.MaxBytes, formatSize(s.Settings.MaxBytes)),
-		orNone("age", s.Settings.MaxAgeNanos, formatAge(time.Duration(s.Settings.MaxAgeNanos))))
+	row("limits\t%s", limits(s.Settings))
 	row("durability\t%s", s.Settings.Durability)
 	row("access\t%s", map[bool]string{false: "owner", true: "owner and group"}[s.Settings.GroupAccess])
 	if s.Poisoned != nil {
@@ -80,6 +79,11 @@ func printStats(w io.Writer, path string, s walq.Stats) error {
 		row("%d\t%s\t%d\t%s\t%s", p.Slot, yesNo(p.Alive), p.PID, p.Role, formatTime(p.Since))
 	}
 	return t.Flush()
+}
+
+func limits(s walq.Settings) string {
+	return orNone("bytes", s.MaxBytes, formatSize(s.MaxBytes)) + ", " +
+		orNone("age", s.MaxAgeNanos, formatAge(time.Duration(s.MaxAgeNanos)))
 }
 
 func orNone(what string, n int64, text string) string {

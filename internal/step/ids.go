@@ -52,6 +52,10 @@ const (
 
 	CleanMarkWritten ID = 33 // the last participant has left a clean mark
 	CleanMarkRemoved ID = 34 // the first participant has taken it away
+
+	TrimOldestSet     ID = 35 // what is trimmed no longer counts, nothing is on disk
+	TrimControlSynced ID = 36 // that is on disk, every file is still there
+	TrimUnlinked      ID = 37 // one file is gone, others may follow
 )
 
 // names holds the name of each step at its number.
@@ -90,6 +94,9 @@ var names = [...]string{
 	RecoverControlSynced:  "RecoverControlSynced",
 	CleanMarkWritten:      "CleanMarkWritten",
 	CleanMarkRemoved:      "CleanMarkRemoved",
+	TrimOldestSet:         "TrimOldestSet",
+	TrimControlSynced:     "TrimControlSynced",
+	TrimUnlinked:          "TrimUnlinked",
 }
 
 // String returns the step's name, or its number in parentheses if it has none.

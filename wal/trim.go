@@ -1,0 +1,205 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walq/walq/internal/step"
+	"github.com/walq/walq/segment"
+)
+
+// Trimming removes whole segments, the oldest first. What it takes away is told
+// before it is gone: the oldest kept sequence number is on disk before the first
+// file is unlinked, so whoever dies, or loses power, in between leaves files that
+// nobody counts any more, and the next opener removes them.
+
+// Trim removes the oldest segments as far as the queue's limits ask for it, and
+// those that hold only messages with sequence numbers below before. It never
+// removes a segment that appends may still go to, nor, on a SyncAlways queue,
+// anything that is not durable. It returns how many segments went. One trims at
+// a time; waiting for another who does honours ctx.
+func (l *Log) Trim(ctx context.Context, before uint64) (removed int, err error) {
+	if l.slot < 0 {
+		return 0, ErrReadOnly
+	}
+	ticket, ok := l.gate.enter()
+	if !ok {
+		return 0, ErrClosed
+	}
+	defer l.gate.exit(ticket)
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	if err := lockWait(ctx, l.locks, lockTrim, true); err != nil {
+		return 0, err
+	}
+	err = l.guarded(func() (err error) {
+		removed, err = l.trim(ctx, before)
+		return err
+	})
+	return removed, errors.Join(err, l.locks.Unlock(lockTrim))
+}
+
+// tryTrim trims by the limits, unless somebody does so at this moment.
+func (l *Log) tryTrim() error {
+	if !l.trimming.TryLock() {
+		return nil
+	}
+	defer l.trimming.Unlock()
+	ok, err := l.locks.TryLock(lockTrim, true)
+	if !ok || err != nil {
+		return err
+	}
+	_, err = l.trim(context.Background(), 0)
+	return errors.Join(err, l.locks.Unlock(lockTrim))
+}
+
+// trim does it. The caller holds the trim lock.
+func (l *Log) trim(ctx context.Context, before uint64) (removed int, err error) {
+	settings, err := l.ctl.settings()
+	if err == nil {
+		err = l.settle()
+	}
+	if err != nil {
+		return 0, err
+	}
+	firsts, sizes, err := l.keptFiles()
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	for _, n := range sizes {
+		total += n
+	}
+	kept := 0 // index of the first segment that stays
+	for ; kept+1 < len(firsts) && ctx.Err() == nil; kept++ {
+		n, err := l.acquire(&l.table, firsts[kept+1])
+		if err != nil {
+			return 0, err
+		}
+		// A roll closes a segment: what is in it is no younger than the next one.
+		old := settings.MaxAge > 0 && n.Created < time.Now().Add(-settings.MaxAge).UnixNano()
+		wanted := n.First <= before || old || settings.MaxBytes > 0 && total > settings.MaxBytes
+		may := wanted && l.mayGoBefore(n, settings)
+		l.table.release(n)
+		if !may {
+			break
+		}
+		total -= sizes[kept]
+	}
+	if kept == 0 {
+		return 0, ctx.Err()
+	}
+	return kept, errors.Join(l.removeBelow(firsts[kept], settings), ctx.Err())
+}
+
+// keptFiles lists the segments that count, oldest first, with the bytes that
+// each takes on disk.
+func (l *Log) keptFiles() (firsts []uint64, sizes []int64, err error) {
+	all, err := segmentNames(l.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	oldest := l.ctl.oldest()
+	for _, first := range all {
+		if first < oldest {
+			continue
+		}
+		f, err := l.log.Open(segment.Name(first), true)
+		if err != nil {
+			return nil, nil, err
+		}
+		size, err := f.Size()
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, nil, err
+		}
+		firsts, sizes = append(firsts, first), append(sizes, size)
+	}
+	if len(firsts) == 0 || firsts[0] != oldest {
+		return nil, nil, &CorruptError{Path: l.log.Join(segment.Name(oldest)), Reason: "the segment with the oldest messages is missing"}
+	}
+	return firsts, sizes, nil
+}
+
+// mayGoBefore reports whether everything before the segment n may be removed:
+// its own name is on disk, all frames before it are final, so that no append can
+// still be going on there, and what was promised to be durable is.
+func (l *Log) mayGoBefore(n *seg, settings Settings) bool {
+	start := n.position(n.Start().Off)
+	if !n.Linked() || start > l.ctl.settled() {
+		return false
+	}
+	return settings.Durability != SyncAlways || start <= l.ctl.durable()
+}
+
+// removeBelow makes first the oldest kept sequence number, on disk too, and only
+// then removes what lies below.
+func (l *Log) removeBelow(first uint64, settings Settings) error {
+	n, err := l.acquire(&l.table, first)
+	if err != nil {
+		return err
+	}
+	defer l.table.release(n)
+	start := n.Start()
+	if settings.Durability != SyncAlways {
+		// What is removed needs no sync, and nobody can sync it any more.
+		l.ctl.raiseDurable(n.position(start.Off), start.Seq)
+	}
+	segment.RaiseMax(l.ctl.word(ctlOldest), first)
+	step.At(step.TrimOldestSet)
+	if err := l.syncControl(); err != nil {
+		return err
+	}
+	step.At(step.TrimControlSynced)
+	firsts, err := segmentNames(l.log)
+	if err != nil {
+		return err
+	}
+	for _, old := range firsts {
+		if old >= first {
+			break
+		}
+		if err := l.log.Unlink(segment.Name(old)); err != nil && !isNotExist(err) {
+			return err
+		}
+		step.At(step.TrimUnlinked)
+	}
+	return nil
+}
+
+// SetLimits changes how much the queue keeps, for everyone and at once; what is
+// beyond goes with the next Trim. The other settings are what the queue was made
+// with.
+func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
+	if l.slot < 0 {
+		return ErrReadOnly
+	}
+	ticket, ok := l.gate.enter()
+	if !ok {
+		return ErrClosed
+	}
+	defer l.gate.exit(ticket)
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	if err := lockWait(ctx, l.locks, lockTrim, true); err != nil {
+		return err
+	}
+	err := l.guarded(func() error {
+		s, err := l.ctl.settings()
+		if err != nil {
+			return err
+		}
+		changed := s
+		change(&changed)
+		s.MaxBytes, s.MaxAge = changed.MaxBytes, changed.MaxAge
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("limits: %w", err)
+		}
+		if err := l.ctl.writeSettings(s); err != nil {
+			return err
+		}
+		return l.syncControl()
+	})
+	return errors.Join(err, l.locks.Unlock(lockTrim))
+}
