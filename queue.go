@@ -40,6 +40,7 @@ func (u *UUID) UnmarshalText(text []byte) error {
 // A Queue is an open queue. It is safe for concurrent use.
 type Queue struct {
 	log *wal.Log
+	bed *bedroom
 }
 
 // Open opens the queue in the directory dir. It recovers the queue first if
@@ -53,14 +54,20 @@ func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
 	if o.Durability < DurabilityDefault || o.Durability > SyncNever {
 		return nil, fmt.Errorf("walq: open %s: %v is no durability", dir, o.Durability)
 	}
-	log, err := wal.Open(ctx, dir, o.log())
+	bed := openBedroom()
+	w := o.log()
+	w.Wake = bed.wake
+	log, err := wal.Open(ctx, dir, w)
 	if errors.Is(err, fs.ErrNotExist) && o.Create == nil {
 		err = fmt.Errorf("%w (there is no queue; make one with `walq create` or Options.Create)", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("walq: open queue: %w", err)
 	}
-	return &Queue{log: log}, nil
+	if err := bed.furnish(log); err != nil && o.Logger != nil {
+		o.Logger.Warn("walq: readers poll, nobody can wake them", "queue", log.Path(), "err", err)
+	}
+	return &Queue{log, bed}, nil
 }
 
 // ID is the queue's identity: (ID, Seq) names a message for good, and so makes a
@@ -88,4 +95,14 @@ func (q *Queue) WaitDurable(ctx context.Context, s Seq) error {
 // calls that wait for something return ErrClosed. The last process to leave
 // syncs everything and marks the queue clean, so that opening it again is quick.
 // Further calls return ErrClosed.
-func (q *Queue) Close() error { return q.log.Close() }
+func (q *Queue) Close() error {
+	if q.log.Closed() {
+		return ErrClosed
+	}
+	bed := q.bed.close() // while the slot, and so the socket's name, is ours
+	err := q.log.Close()
+	if errors.Is(err, ErrClosed) { // another Close was faster
+		return ErrClosed
+	}
+	return errors.Join(bed, err, q.bed.leave())
+}

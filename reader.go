@@ -72,8 +72,8 @@ const (
 	// defaultSpin is about what a process needs to be woken: spinning longer
 	// gains little on average.
 	defaultSpin = 50 * time.Microsecond
-	// The sleeps of a reader at the end of the queue double from shortestNap
-	// to longestNap.
+	// Where nobody can wake a reader, its sleeps at the end of the queue double
+	// from shortestNap to longestNap.
 	shortestNap = 50 * time.Microsecond
 	longestNap  = 20 * time.Millisecond
 )
@@ -160,6 +160,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	for w := (waiter{r: r}); ; {
 		m, ok, err := r.try(ctx)
 		if ok || err != nil {
+			w.getUp()
 			return m, err
 		}
 		if err := w.wait(ctx); err != nil {
@@ -226,7 +227,9 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 	if r.closed {
 		return ErrClosed
 	}
-	for w := (waiter{r: r}); ; {
+	w := waiter{r: r}
+	defer w.getUp()
+	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -244,6 +247,7 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 		case err != nil:
 			return r.wrap(err)
 		case ok: // of another topic
+			w.getUp()
 			w = waiter{r: r}
 		default:
 			if err := w.wait(ctx); err != nil {
@@ -295,7 +299,16 @@ func (r *Reader) Follow(ctx context.Context) iter.Seq2[Message, error] {
 type waiter struct {
 	r     *Reader
 	start time.Time
+	bed   *sleeper // announced: the next wait sleeps
 	nap   time.Duration
+}
+
+// getUp takes an announced sleep back.
+func (w *waiter) getUp() {
+	if w.bed != nil {
+		w.bed.getUp()
+		w.bed = nil
+	}
 }
 
 // blocked looks whether a claim of somebody holds the reader up, and if so waits
@@ -311,19 +324,37 @@ func (w *waiter) blocked(ctx context.Context) (bool, error) {
 	return blocked, err
 }
 
-// wait spins, then sleeps, longer each time.
-func (w *waiter) wait(ctx context.Context) error {
+// wait spins; then it announces a sleep, so that the reader looks once more; then
+// it sleeps. Where nobody can wake it, it naps, longer each time. After an error
+// no sleep is announced.
+func (w *waiter) wait(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			w.getUp()
+		}
+	}()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if blocked, err := w.blocked(ctx); blocked || err != nil {
 		return err
 	}
+	if bed := w.bed; bed != nil {
+		w.bed = nil
+		return bed.sleep(ctx)
+	}
 	if w.start.IsZero() {
 		w.start = time.Now()
 	}
 	if w.nap == 0 && time.Since(w.start) < w.r.o.Spin {
 		spin.Wait()
+		return nil
+	}
+	reason := wal.WaitMessage
+	if w.r.o.Durable {
+		reason = wal.WaitDurable
+	}
+	if w.bed = w.r.q.bed.lieDown(reason); w.bed != nil {
 		return nil
 	}
 	w.nap = min(max(2*w.nap, shortestNap), longestNap)

@@ -1,10 +1,12 @@
 package walq_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,14 +50,52 @@ func TestTheProgramInTheReadmeIsTheExample(t *testing.T) {
 	}
 }
 
-func TestTheReadmeNamesOnlyFilesThatAreThere(t *testing.T) {
+// documents are the project's own texts.
+func documents(t *testing.T) []string {
+	t.Helper()
 	root := testx.Root(t)
-	docs, err := filepath.Glob(filepath.Join(root, "docs", "adr", "*.md"))
-	if err != nil || len(docs) == 0 {
+	decisions, err := filepath.Glob(filepath.Join(root, "docs", "adr", "*.md"))
+	if err != nil || len(decisions) == 0 {
 		t.Fatalf("no decisions: %v", err)
 	}
+	docs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(docs) < 3 {
+		t.Fatalf("documents %v, %v", docs, err)
+	}
+	return append(slices.Concat(docs, decisions), filepath.Join(root, "README.md"))
+}
+
+func TestTheDocumentsNameOnlyTestsThatAreThere(t *testing.T) {
+	there := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example|Benchmark)\w*)\(`)
+	err := filepath.WalkDir(testx.Root(t), func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			for _, m := range declared.FindAllStringSubmatch(readFile(t, path), -1) {
+				there[m[1]] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
+	count := 0
+	for _, doc := range documents(t) {
+		for _, m := range named.FindAllStringSubmatch(readFile(t, doc), -1) {
+			if count++; !there[m[1]] {
+				t.Errorf("%s names %s, which does not exist", doc, m[1])
+			}
+		}
+	}
+	if count < 30 {
+		t.Errorf("only %d names of tests were found", count)
+	}
+}
+
+func TestTheDocumentsLinkOnlyToFilesThatAreThere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
-	for _, doc := range append(docs, filepath.Join(root, "README.md")) {
+	for _, doc := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(readFile(t, doc), -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
 				t.Errorf("%s: %v", doc, err)

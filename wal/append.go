@@ -170,6 +170,7 @@ func (l *Log) commit(own *claim, now int64) (a Appended, done bool, err error) {
 			l.warn("cannot write hints", "segment", s.Path(), "err", err)
 		}
 	}
+	l.wake(WaitMessage)
 	return Appended{own.c.Seq, s.position(next.Off)}, true, nil
 }
 

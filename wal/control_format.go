@@ -82,7 +82,11 @@ const (
 	ctlPoisonReason  = 9216 // text
 	poisonReasonSize = 1024
 
-	ctlWaiters      = 12288
+	ctlWaiters    = 12288
+	waiterSpacing = 256 // from one reason's words to the next's
+	waiterTop     = 0   // the summary
+	waiterLeaves  = 128 // 16 leaf words
+
 	ctlParticipants = 16384
 	participantSize = 64
 	parIncarnation  = 0  // u64, grows by one with each owner of the slot

@@ -4,5 +4,6 @@
 // of its steps is what keeps every acknowledged message, so each step names
 // the failure that it is for.
 //
-// docs/FORMAT.md has the protocols step by step, docs/adr why they are so.
+// docs/FORMAT.md has the protocols step by step, docs/DESIGN.md the argument, and
+// docs/adr why they are so.
 package wal

@@ -32,6 +32,9 @@ type Options struct {
 	Snapshot bool
 	// AnyFileSystem: do not refuse file systems that are known as unsafe.
 	AnyFileSystem bool
+	// Wake wakes the participant in a slot, if it sleeps. It is called by
+	// appends and syncs and must not block. nil: nobody is woken.
+	Wake func(slot int)
 	// Role is shown by Stats, up to 8 bytes.
 	Role string
 	// Logger gets what needs attention but is no error of a call; nil: nothing.

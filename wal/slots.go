@@ -66,6 +66,7 @@ func (l *Log) enterSlot() error {
 		return err
 	}
 	step.At(step.SlotPadded)
+	l.clearWaiter()
 	inUse.Store(1)
 	l.ctl.participant(l.slot, parPID).Store(uint64(os.Getpid()))
 	l.ctl.participant(l.slot, parSince).Store(uint64(time.Now().UnixNano()))
@@ -74,6 +75,13 @@ func (l *Log) enterSlot() error {
 	l.incarnation = l.ctl.participant(l.slot, parIncarnation).Add(1)
 	step.At(step.SlotIncarnationRaised)
 	return nil
+}
+
+// clearWaiter takes back the bits of a former owner of the slot that died asleep.
+func (l *Log) clearWaiter() {
+	for r := WaitMessage; r <= WaitDurable; r++ {
+		l.ctl.word(waiterLeaf(r, l.slot/64)).And(^uint64(1 << (l.slot % 64)))
+	}
 }
 
 func (l *Log) releaseSlot() error {

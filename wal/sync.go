@@ -162,6 +162,7 @@ func (l *Log) syncSpan(p *span, foreign bool) error {
 	}
 	l.moveCursor(at, c)
 	l.ctl.raiseDurable(at.position(c.Off), c.Seq)
+	l.wake(WaitDurable)
 	step.At(step.SyncDurableRaised)
 	return nil
 }

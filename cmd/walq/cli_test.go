@@ -166,7 +166,7 @@ func TestExitStatusAndUsage(t *testing.T) {
 }
 
 func TestHelpHasExamples(t *testing.T) {
-	for _, name := range []string{"", "demo", "create", "put", "cat", "stat", "verify"} {
+	for _, name := range []string{"", "demo", "create", "set", "put", "cat", "stat", "verify", "dump", "trim"} {
 		args := append(strings.Fields(name), "--help")
 		if out := must(t, "", args...); !strings.Contains(out, "Examples:\n  ") || !strings.Contains(out, "walq "+name) {
 			t.Errorf("walq %s --help: got %q", name, out)

@@ -54,13 +54,13 @@ func dumped(t *testing.T, out string) (frames []record, fields map[string]string
 func TestDumpShowsFramesAsTheyLie(t *testing.T) {
 	dir := newDir(t)
 	must(t, "one\ntwo\n", "put", dir, "--segment-size", "64K", "--batch", "2", "--topic", "eu.orders", "--key", "k", "--header", "a=b")
-	must(t, "\xff\xfe\n"+strings.Repeat("é", 100)+"\n", "put", dir)
+	must(t, "ab\xc3\n"+strings.Repeat("é", 100)+"\n", "put", dir)
 	text := must(t, "", "dump", firstSegment(dir))
 	for _, want := range []string{
 		"header\n", "magic                  \"walqseg\\n\"\n", "shared words\n", "frames\n",
 		"      8192  seq 1  COMMITTED  slot 0  count 2  length ", "  batch  flags 0  ",
 		"\n      8216    seq 1  COMMITTED  slot 0  count 1", `  topic="eu.orders"`, ` ok  headers="map[a:b]"  key="k"`, `  "one"`,
-		`  "\xff\xfe"`, `"... of 200`, "  FREE  the end of what is written\n",
+		`  "ab\xc3"`, `"... of 200`, "  FREE  the end of what is written\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
@@ -80,7 +80,7 @@ func TestDumpShowsFramesAsTheyLie(t *testing.T) {
 	if one.Seq != 1 || !one.InBatch || one.Meta.Topic != "eu.orders" || one.Meta.Key != "k" || one.Meta.Headers["a"] != "b" || *one.Body != "one" || time.Since(one.Time) > time.Hour {
 		t.Errorf("in the batch: got %+v", one)
 	}
-	if bytes.Body != nil || string(bytes.BodyBase64) != "\xff\xfe" || bytes.BodyBytes != 2 {
+	if bytes.Body != nil || string(bytes.BodyBase64) != "ab\xc3" || bytes.BodyBytes != 3 {
 		t.Errorf("what is no text: got %+v", bytes)
 	}
 	if long.Body == nil || *long.Body != "é" || long.BodyBytes != 200 {
@@ -136,5 +136,26 @@ func TestDumpExitsWith3ForACorruptFileAndShowsTheRest(t *testing.T) {
 	frames, _ := dumped(t, call(t, "", "dump", firstSegment(dir), "-o", "json").out)
 	if len(frames) != 4 || *frames[1].CRC || frames[1].Fault == "" || !*frames[2].CRC {
 		t.Errorf("got %+v", frames)
+	}
+}
+
+func TestDumpOfWhatIsNoFileOfAQueueIsASentence(t *testing.T) {
+	dir := newDir(t)
+	must(t, "x\n", "put", dir)
+	for args, want := range map[string]result{
+		dir:                               {exitError, "", "not a file of a walq queue"},
+		filepath.Join(dir, "walq.lock"):   {exitError, "", "not a file of a walq queue"},
+		filepath.Join(dir, "nothing"):     {exitError, "", "no such file"},
+		"":                                {exitUsage, "", "FILE is missing"},
+		firstSegment(dir) + " --body -1":  {exitUsage, "", "want 0 or more"},
+		firstSegment(dir) + " --frames x": {exitUsage, "", "frames"},
+	} {
+		r := call(t, "", append([]string{"dump"}, strings.Fields(args)...)...)
+		if r.code != want.code || r.out != "" || !strings.Contains(r.talk, want.talk) {
+			t.Errorf("dump %s: got exit %d, %q, %q, want exit %d and %q", args, r.code, r.out, r.talk, want.code, want.talk)
+		}
+	}
+	if out := must(t, "", "dump", "--help"); !strings.Contains(out, "Examples:\n  walq dump ") {
+		t.Errorf("--help: got %q", out)
 	}
 }

@@ -56,6 +56,11 @@ const (
 	TrimOldestSet     ID = 35 // what is trimmed no longer counts, nothing is on disk
 	TrimControlSynced ID = 36 // that is on disk, every file is still there
 	TrimUnlinked      ID = 37 // one file is gone, others may follow
+
+	SleepLeafMarked    ID = 38 // the sleeper's bit is set, no summary says so
+	SleepMarked        ID = 39 // the summary says so, the sleeper has yet to look
+	WakeSummaryCleared ID = 40 // the waker has the summary, every leaf is as it was
+	WakeLeafTaken      ID = 41 // the waker has one leaf's bits, nobody is woken
 )
 
 // names holds the name of each step at its number.
@@ -97,6 +102,10 @@ var names = [...]string{
 	TrimOldestSet:         "TrimOldestSet",
 	TrimControlSynced:     "TrimControlSynced",
 	TrimUnlinked:          "TrimUnlinked",
+	SleepLeafMarked:       "SleepLeafMarked",
+	SleepMarked:           "SleepMarked",
+	WakeSummaryCleared:    "WakeSummaryCleared",
+	WakeLeafTaken:         "WakeLeafTaken",
 }
 
 // String returns the step's name, or its number in parentheses if it has none.
