@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/walq/walq/internal/invariants"
 	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/segment"
 )
@@ -277,22 +276,6 @@ func readAllNow(t *testing.T, l *Log) (all []Message) {
 			return all
 		}
 		all = append(all, m)
-	}
-}
-
-func TestAnAppendAllocatesNothing(t *testing.T) {
-	if testx.Race || invariants.Enabled {
-		t.Skip("the race detector and the thorough assertions allocate")
-	}
-	l := create(t, newQueue(t), Options{Durability: SyncNever})
-	body := make([]byte, 16)
-	appendText(t, l, "first")
-	if n := testing.AllocsPerRun(500, func() {
-		if _, err := l.Append(nil, body); err != nil {
-			t.Fatal(err)
-		}
-	}); n > 0 {
-		t.Errorf("%v allocations an append, want 0", n)
 	}
 }
 

@@ -8,9 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/segment"
 )
 
@@ -188,44 +186,6 @@ func TestADumpOfASegmentShowsEveryMessage(t *testing.T) {
 	}
 	if len(bodies) != 0 || last.Word != 0 {
 		t.Errorf("%d messages are not shown; the last is followed by %v, want FREE", len(bodies), last.Word)
-	}
-}
-
-func TestADumpWorksWhileTheQueueIsInUse(t *testing.T) {
-	if testx.Race {
-		t.Skip("heap memory is not in the file yet")
-	}
-	dir := newQueue(t)
-	l := open(t, dir, Options{Create: &Settings{SegmentSize: 1 << 24, Durability: SyncNever}})
-	quit, done := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for {
-			select {
-			case <-quit:
-				done <- nil
-				return
-			default:
-			}
-			if _, err := l.Append(nil, make([]byte, 1000)); err != nil {
-				done <- err
-				return
-			}
-		}
-	}()
-	deadline := time.Now().Add(20 * time.Second)
-	for before := 0; before < 3 && time.Now().Before(deadline); {
-		v := viewOf(segmentFile(t, dir, 0))
-		if v.err != nil || len(v.faults) != 0 {
-			t.Errorf("got %v, %v", v.err, v.faults)
-			break
-		}
-		if len(v.frames) > 1000 {
-			before++
-		}
-	}
-	close(quit)
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }
 

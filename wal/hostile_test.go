@@ -219,31 +219,6 @@ func TestWhatWasSubmittedIsSyncedByCloseAlsoIfOthersStay(t *testing.T) {
 	}
 }
 
-func TestATruncatedFileIsAnErrorAndLeavesNoLockBehind(t *testing.T) {
-	if testx.Race {
-		t.Skip("heap memory does not fault")
-	}
-	dir := newQueue(t)
-	l := create(t, dir, Options{})
-	for range 30 {
-		appendBytes(t, l, 1000)
-	}
-	_, err := l.AppendFunc(nil, 5000, func([]byte) error { return os.Truncate(segmentFile(t, dir, 0), 8192) })
-	if err == nil {
-		t.Error("an append into a truncated file succeeded")
-	}
-	within(t, "Close", func() { err = l.Close() })
-	if err == nil {
-		t.Error("Close of a queue whose file was truncated succeeded")
-	}
-	for range 2 {
-		within(t, "Open", func() { _, err = Open(t.Context(), dir, Options{}) })
-		if err == nil {
-			t.Error("opened a queue whose file was truncated")
-		}
-	}
-}
-
 func TestHostileStructureEndsInAnErrorAndNotInALoop(t *testing.T) {
 	t.Run("a durable position behind the end", func(t *testing.T) {
 		dir := newQueue(t)
