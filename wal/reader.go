@@ -274,6 +274,7 @@ func (r *Reader) cross(w segment.Word) (outcome, error) {
 	}
 	r.l.table.release(r.s)
 	r.s, r.c = n, n.Start()
+	n.readAhead(r.c.Off)
 	return again, nil
 }
 

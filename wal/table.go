@@ -15,6 +15,11 @@ type seg struct {
 	*segment.Segment
 	refs int // guarded by table.mu
 
+	// sealed: it was when it was mapped, so nothing in it will be synced by us,
+	// and who reads it reads on. ahead tells that the kernel was asked to.
+	sealed bool
+	ahead  atomic.Bool
+
 	// own is where this handle's appenders last found the tail, as a packed
 	// place: a hint that only spares walking.
 	own atomic.Uint64
@@ -88,7 +93,8 @@ func (t *table) adopt(s *segment.Segment) (*seg, error) {
 }
 
 func (t *table) adoptLocked(s *segment.Segment) (*seg, error) {
-	if t.random {
+	sealed := isSealed(s)
+	if t.random && !sealed {
 		if err := s.Region().Random(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -102,9 +108,28 @@ func (t *table) adoptLocked(s *segment.Segment) (*seg, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	n := &seg{Segment: s, refs: 1}
+	n := &seg{Segment: s, refs: 1, sealed: sealed}
 	t.open[s.First] = n
 	return n, nil
+}
+
+// isSealed looks for the SEAL behind the tail hint. A segment without a hint
+// counts as not sealed: it may be long, and only speed depends on it.
+func isSealed(s *segment.Segment) bool {
+	hint := s.Tail()
+	if hint == s.Start() {
+		return false
+	}
+	_, w, err := s.WalkToFree(hint)
+	return err == nil && w.Sealed()
+}
+
+// readAhead asks the kernel to read a sealed segment from off on, once. Whoever
+// only looks at headers does not call it.
+func (s *seg) readAhead(off int64) {
+	if s.sealed && !s.ahead.Swap(true) {
+		_ = s.Region().Prefetch(off, s.Allocated()-off) // only a matter of speed
+	}
 }
 
 // again takes one more reference to a segment that the caller keeps alive.
