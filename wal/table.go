@@ -114,10 +114,13 @@ func (t *table) adoptLocked(s *segment.Segment) (*seg, error) {
 }
 
 // isSealed looks for the SEAL behind the tail hint. A segment without a hint
-// counts as not sealed: it may be long, and only speed depends on it.
+// counts as not sealed: it may be long, and only speed depends on it. So does one
+// whose file is shorter than it should be, as a power loss may leave it: nothing
+// may be loaded there yet.
 func isSealed(s *segment.Segment) bool {
+	size, err := s.File().Size()
 	hint := s.Tail()
-	if hint == s.Start() {
+	if err != nil || size < s.Allocated() || hint == s.Start() {
 		return false
 	}
 	_, w, err := s.WalkToFree(hint)
