@@ -391,7 +391,16 @@ func (l *Log) settle() error {
 			break
 		}
 		l.ctl.raiseSettled(s.position(c.Off))
-		if !word.Sealed() {
+		if word.State() == segment.Claimed {
+			// A dead claim would keep everything behind it from being settled,
+			// and trimmed, for ever where nobody reads or syncs.
+			var dead bool
+			if dead, err = l.ownerGone(word); dead {
+				s.TryPad(c.Off, word)
+				continue
+			}
+		}
+		if !word.Sealed() || err != nil {
 			break
 		}
 		n, _, serr := l.successorAt(s, word)

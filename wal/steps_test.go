@@ -361,3 +361,59 @@ func TestWhoTrimsMayDieOrStopAtAnyStep(t *testing.T) {
 		}
 	}
 }
+
+// A roller is so slow that its new segment's name was used and trimmed meanwhile.
+// Between its link and its look at the oldest number others meet the relic.
+func TestTheRelicOfASlowRollerLeadsNobodyAstray(t *testing.T) {
+	dir := newQueue(t)
+	slow := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}})
+	fast, looker := open(t, dir, Options{}), open(t, dir, Options{})
+	appendBytes(t, slow, 100)
+	if err := looker.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := looker.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var last Appended
+	overtake := step.Set(step.RollTempMade, func() error {
+		if last.Seq == 0 {
+			last.Seq = 1
+			last = fillSegments(t, fast, 4)
+			trim(t, fast, last.Seq)
+		}
+		return nil
+	})
+	defer overtake()
+	met := false
+	meet := step.Set(step.RollTempUnlinked, func() error {
+		if met || last.Seq <= 1 {
+			return nil
+		}
+		met = true
+		if err := looker.WaitDurable(t.Context(), last.Seq); err != nil {
+			t.Errorf("a syncer that meets the relic: %v", err)
+		}
+		for {
+			m, ok, err := r.Next()
+			if err != nil && !errors.Is(err, ErrTrimmed) {
+				t.Errorf("a reader that meets the relic: %v", err)
+			}
+			if err == nil && !ok || m.Seq == last.Seq {
+				if m.Seq != last.Seq {
+					t.Error("the reader stopped before the end")
+				}
+				return nil
+			}
+		}
+	})
+	defer meet()
+	for slow.tail.Load().Ordinal == 1 {
+		appendBytes(t, slow, 10000)
+	}
+	if !met {
+		t.Error("nobody met the relic")
+	}
+}

@@ -305,3 +305,18 @@ func TestStormTrimmingWhileOthersAppendAndRead(t *testing.T) {
 		t.Errorf("%d segments are left, want about 4", n)
 	}
 }
+
+func TestADeadClaimDoesNotStopTrimming(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever, MaxBytes: 3 * segment.MinSize}})
+	dead := open(t, dir, Options{})
+	if _, err := dead.ClaimInPlace(nil, 50); err != nil {
+		t.Fatal(err)
+	}
+	crash(t, dead)
+	fillSegments(t, l, 9)
+	trim(t, l, 0)
+	if n := segments(t, dir); n > 3 {
+		t.Errorf("%d segments are left, want 3", n)
+	}
+}
