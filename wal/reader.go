@@ -284,9 +284,14 @@ func (r *Reader) trimmed() error {
 	if r.c.Seq >= oldest {
 		return nil
 	}
-	gap := &GapError{From: max(r.c.Seq, r.from), To: oldest}
+	gap := &GapError{From: r.Seq(), To: oldest}
+	from, since := r.from, r.since
 	if err := r.seekOldest(); err != nil {
 		return err
+	}
+	r.from, r.since = from, since // what was asked for is still wanted
+	if gap.From >= gap.To {
+		return nil // nothing of it was trimmed; the next look goes on
 	}
 	return gap
 }

@@ -51,7 +51,10 @@ func (l *Log) tryTrim() error {
 	if !ok || err != nil {
 		return err
 	}
-	_, err = l.trim(context.Background(), 0)
+	err = l.guarded(func() error {
+		_, err := l.trim(context.Background(), 0)
+		return err
+	})
 	return errors.Join(err, l.locks.Unlock(lockTrim))
 }
 
@@ -145,6 +148,13 @@ func (l *Log) removeBelow(first uint64, settings Settings) error {
 	if settings.Durability != SyncAlways {
 		// What is removed needs no sync, and nobody can sync it any more.
 		l.ctl.raiseDurable(n.position(start.Off), start.Seq)
+		l.wake(WaitDurable)
+	}
+	// The durable position is on disk before the oldest number is stored: they lie
+	// in different sectors, and a power loss must not find the second without the
+	// first, which would be taken for damage.
+	if err := l.syncControl(); err != nil {
+		return err
 	}
 	segment.RaiseMax(l.ctl.word(ctlOldest), first)
 	step.At(step.TrimOldestSet)

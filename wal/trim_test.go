@@ -320,3 +320,28 @@ func TestADeadClaimDoesNotStopTrimming(t *testing.T) {
 		t.Errorf("%d segments are left, want 3", n)
 	}
 }
+
+func TestAGapDoesNotForgetWhatTheReaderAskedFor(t *testing.T) {
+	dir := newQueue(t)
+	l := create(t, dir, Options{Durability: SyncNever})
+	looker := open(t, dir, Options{ReadOnly: true}) // has nothing mapped but what it reads
+	r, err := looker.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	const wanted = 40
+	if err := r.SeekSeq(wanted); err != nil {
+		t.Fatal(err)
+	}
+	fillSegments(t, l, 5)
+	if err := l.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	trim(t, l, l.tail.Load().First)
+	for appendBytes(t, l, 100).Seq < wanted {
+	}
+	if m := next(t, r); m.Seq != wanted {
+		t.Errorf("got message %d, want %d and no gap before it", m.Seq, wanted)
+	}
+}
