@@ -55,9 +55,7 @@ func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("walq: open %s: %v is no durability", dir, o.Durability)
 	}
 	bed := openBedroom()
-	w := o.log()
-	w.Wake = bed.wake
-	log, err := wal.Open(ctx, dir, w)
+	log, err := wal.Open(ctx, dir, o.log())
 	if errors.Is(err, fs.ErrNotExist) && o.Create == nil {
 		err = fmt.Errorf("%w (there is no queue; make one with `walq create` or Options.Create)", err)
 	}

@@ -58,16 +58,14 @@ func (b *bedroom) furnish(log *wal.Log) error {
 	}
 	name := socketName(log.Slot())
 	waker, err := dir.NewWaker()
-	if err == nil {
-		err = dir.Remove(name)
-	}
 	if err != nil {
 		return errors.Join(err, dir.Close())
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.dir, b.waker, b.name, b.log, b.shut = dir, waker, name, log, false
-	return nil
+	log.SetWaker(b.wake)
+	return dir.Remove(name) // if it cannot be removed, others can be woken all the same
 }
 
 // wake wakes the participant in a slot, of this handle or of any other. The dead
@@ -89,9 +87,7 @@ func (b *bedroom) close() error {
 	b.shut = true
 	b.wakeAll()
 	for b.busy {
-		if err := b.socket.Wake(); err != nil {
-			return err
-		}
+		_ = b.socket.Wake() // where its name is gone, the sleep ends by itself
 		b.empty.Wait()
 	}
 	if b.socket == nil {

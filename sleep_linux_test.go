@@ -238,3 +238,47 @@ func TestTheSocketOfADeadProcessIsRemovedByWhoTakesItsSlot(t *testing.T) {
 		t.Errorf("it is still there: %v", err)
 	}
 }
+
+func TestAHandleThatCannotWakeLeavesItToOthers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "q")
+	reader, able := sleepy(t, dir, Options{}), sleepy(t, dir, Options{Durability: SyncNever})
+	wake, aside := filepath.Join(dir, "wake"), filepath.Join(dir, "aside")
+	if err := os.Rename(wake, aside); err != nil {
+		t.Fatal(err)
+	}
+	unable := sleepy(t, dir, Options{Durability: SyncNever}) // finds no directory of sockets
+	if err := os.Rename(aside, wake); err != nil {
+		t.Fatal(err)
+	}
+	r := sleepyReader(t, reader, ReaderOptions{Durable: true}) // so that a message alone ends nothing
+	done := nextIn(t, t.Context(), r)
+	asleep(t, reader, 1)
+	if _, err := unable.Append(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := unable.Sync(t.Context()); err != nil { // makes it durable and cannot say so
+		t.Fatal(err)
+	}
+	if _, err := able.Append(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := able.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, "the reader", done, nil)
+}
+
+func TestCloseEndsAlsoWhenTheSocketsNameIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "q")
+	q := sleepy(t, dir, Options{})
+	q.bed.limit = 200 * time.Millisecond
+	done := nextIn(t, t.Context(), sleepyReader(t, q, ReaderOptions{}))
+	asleep(t, q, 1)
+	if err := os.Remove(filepath.Join(dir, "wake", socketName(0))); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	ends(t, "the reader", done, ErrClosed)
+}

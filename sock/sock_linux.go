@@ -23,7 +23,11 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Dir{os.NewFile(uintptr(fd), path)}, nil
+	d := &Dir{os.NewFile(uintptr(fd), path)}
+	if err := unix.Access(d.address(".").Name, unix.F_OK); err != nil { // without /proc nobody can be reached
+		return nil, errors.Join(d.fail("reach", "", err), d.Close())
+	}
+	return d, nil
 }
 
 // Close closes the directory; sockets that are open stay so.

@@ -32,9 +32,6 @@ type Options struct {
 	Snapshot bool
 	// AnyFileSystem: do not refuse file systems that are known as unsafe.
 	AnyFileSystem bool
-	// Wake wakes the participant in a slot, if it sleeps. It is called by
-	// appends and syncs and must not block. nil: nobody is woken.
-	Wake func(slot int)
 	// Role is shown by Stats, up to 8 bytes.
 	Role string
 	// Logger gets what needs attention but is no error of a call; nil: nothing.
@@ -68,6 +65,7 @@ type Log struct {
 	rolling  sync.Mutex          // one roll at a time within the handle
 	trimming sync.Mutex          // the trim lock's part within the handle
 	pending  pendingClaims
+	waker    func(slot int) // see SetWaker
 	syncer   syncer
 	keeper   keeper
 }

@@ -230,6 +230,8 @@ const maxSpans = 16
 // the walk.
 func (l *Log) walkUnsynced() (spans []span, w segment.Word, err error) {
 	if err := l.followDurable(l.ctl.durable()); err != nil {
+		l.table.release(l.syncer.at) // a place that led nowhere is not kept
+		l.syncer.at = nil
 		return nil, 0, err
 	}
 	s, c := l.table.again(l.syncer.at), l.syncer.c

@@ -29,25 +29,53 @@ func (l *Log) Trim(ctx context.Context, before uint64) (removed int, err error) 
 		return 0, ErrClosed
 	}
 	defer l.gate.exit(ticket)
-	l.trimming.Lock()
-	defer l.trimming.Unlock()
-	if err := lockWait(ctx, l.locks, lockTrim, true); err != nil {
+	if err := l.takeTrimLock(ctx); err != nil {
 		return 0, err
 	}
 	err = l.guarded(func() (err error) {
 		removed, err = l.trim(ctx, before)
 		return err
 	})
-	return removed, errors.Join(err, l.locks.Unlock(lockTrim))
+	return removed, errors.Join(err, l.dropTrimLock())
+}
+
+// takeTrimLock takes the trim lock, of this handle and of the queue, waiting for
+// whoever has it until ctx ends or the log is closed.
+func (l *Log) takeTrimLock(ctx context.Context) error {
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
+		ok, err := l.tryTrimLock()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for another process that trims %s: %w", l.dir.Path(), ctx.Err())
+		case <-l.closing:
+			return ErrClosed
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (l *Log) tryTrimLock() (bool, error) {
+	if !l.trimming.TryLock() {
+		return false, nil
+	}
+	ok, err := l.locks.TryLock(lockTrim, true)
+	if !ok || err != nil {
+		l.trimming.Unlock()
+	}
+	return ok && err == nil, err
+}
+
+func (l *Log) dropTrimLock() error {
+	defer l.trimming.Unlock()
+	return l.locks.Unlock(lockTrim)
 }
 
 // tryTrim trims by the limits, unless somebody does so at this moment.
 func (l *Log) tryTrim() error {
-	if !l.trimming.TryLock() {
-		return nil
-	}
-	defer l.trimming.Unlock()
-	ok, err := l.locks.TryLock(lockTrim, true)
+	ok, err := l.tryTrimLock()
 	if !ok || err != nil {
 		return err
 	}
@@ -55,7 +83,7 @@ func (l *Log) tryTrim() error {
 		_, err := l.trim(context.Background(), 0)
 		return err
 	})
-	return errors.Join(err, l.locks.Unlock(lockTrim))
+	return errors.Join(err, l.dropTrimLock())
 }
 
 // trim does it. The caller holds the trim lock.
@@ -190,9 +218,7 @@ func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
 		return ErrClosed
 	}
 	defer l.gate.exit(ticket)
-	l.trimming.Lock()
-	defer l.trimming.Unlock()
-	if err := lockWait(ctx, l.locks, lockTrim, true); err != nil {
+	if err := l.takeTrimLock(ctx); err != nil {
 		return err
 	}
 	err := l.guarded(func() error {
@@ -211,5 +237,5 @@ func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
 		}
 		return l.syncControl()
 	})
-	return errors.Join(err, l.locks.Unlock(lockTrim))
+	return errors.Join(err, l.dropTrimLock())
 }

@@ -345,3 +345,28 @@ func TestAGapDoesNotForgetWhatTheReaderAskedFor(t *testing.T) {
 		t.Errorf("got message %d, want %d and no gap before it", m.Seq, wanted)
 	}
 }
+
+func TestWaitingForTheTrimLockEndsWithTheContextAndWithClose(t *testing.T) {
+	dir := newQueue(t)
+	holder, l := create(t, dir, Options{}), open(t, dir, Options{})
+	if ok, err := holder.tryTrimLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := l.Trim(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+	waits := make(chan error, 2)
+	go func() { _, err := l.Trim(t.Context(), 0); waits <- err }()
+	go func() { waits <- l.SetLimits(t.Context(), func(*Settings) {}) }()
+	within(t, "Close", func() { closeLog(t, l) })
+	for range 2 {
+		if err := <-waits; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v, want ErrClosed", err)
+		}
+	}
+	if err := holder.dropTrimLock(); err != nil {
+		t.Error(err)
+	}
+}

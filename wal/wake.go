@@ -55,10 +55,15 @@ func (l *Log) MarkSleeper(r Reason) bool {
 	}) == nil
 }
 
+// SetWaker tells how the participant in a slot is woken. f is called by appends
+// and syncs, and must not block. It is set before the first of them, or never: a
+// handle that cannot wake must leave the bits to those who can.
+func (l *Log) SetWaker(f func(slot int)) { l.waker = f }
+
 // wake wakes everyone who sleeps for r. It never fails: who is not woken looks
 // again by and by.
 func (l *Log) wake(r Reason) {
-	if l.o.Wake == nil || l.ctl.word(waiterSummary(r)).Load() == 0 {
+	if l.waker == nil || l.ctl.word(waiterSummary(r)).Load() == 0 {
 		return
 	}
 	err := l.guarded(func() error {
@@ -72,7 +77,7 @@ func (l *Log) wake(r Reason) {
 			slots := l.ctl.word(waiterLeaf(r, i)).Swap(0)
 			step.At(step.WakeLeafTaken)
 			for ; slots != 0; slots &= slots - 1 {
-				l.o.Wake(64*i + bits.TrailingZeros64(slots))
+				l.waker(64*i + bits.TrailingZeros64(slots))
 			}
 		}
 		return nil
