@@ -29,7 +29,7 @@ func closedQueue(t *testing.T) (dir string) {
 // path, and changes nothing, for writing and for reading only.
 func refusesToOpen(t *testing.T, dir string, kind error, path string) {
 	t.Helper()
-	before := fingerprint(t, dir)
+	before := testx.Fingerprint(t, dir)
 	for name, o := range map[string]walq.Options{
 		"zero options": {}, "read-only": {ReadOnly: true}, "Create": {Create: &walq.QueueOptions{}},
 	} {
@@ -43,7 +43,7 @@ func refusesToOpen(t *testing.T, dir string, kind error, path string) {
 				closeQueue(t, q)
 			}
 			wantSentence(t, err, kind, path)
-			if fingerprint(t, dir) != before {
+			if testx.Fingerprint(t, dir) != before {
 				t.Error("the directory changed")
 			}
 		})
@@ -75,12 +75,12 @@ func TestAQueueOfAnotherOwnerIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := fingerprint(t, dir)
+	before := testx.Fingerprint(t, dir)
 	for name, o := range map[string]walq.Options{"zero options": {}, "Create": {Create: &walq.QueueOptions{}}} {
 		_, err := walq.Open(t.Context(), dir, o)
 		t.Run(name, func(t *testing.T) { wantSentence(t, err, walq.ErrOwner, dir) })
 	}
-	if fingerprint(t, dir) != before {
+	if testx.Fingerprint(t, dir) != before {
 		t.Error("the directory changed")
 	}
 }
@@ -153,10 +153,10 @@ func TestALostControlFileIsNotReplacedOverMessages(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "walq.ctl")); err != nil {
 		t.Fatal(err)
 	}
-	before := fingerprint(t, filepath.Join(dir, "log"))
+	before := testx.Fingerprint(t, filepath.Join(dir, "log"))
 	_, err := walq.Open(t.Context(), dir, walq.Options{Create: &walq.QueueOptions{}})
 	wantSentence(t, err, walq.ErrCorrupt, dir)
-	if fingerprint(t, filepath.Join(dir, "log")) != before {
+	if testx.Fingerprint(t, filepath.Join(dir, "log")) != before {
 		t.Error("the log changed")
 	}
 	_, err = walq.Open(t.Context(), dir, walq.Options{})

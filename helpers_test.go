@@ -3,10 +3,8 @@ package walq_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -186,35 +184,6 @@ func notice(ctx context.Context) *noticing {
 func (n *noticing) Done() <-chan struct{} {
 	n.once.Do(func() { close(n.waiting) })
 	return n.Context.Done()
-}
-
-// fingerprint tells whether anything in a directory changed: names, kinds,
-// modes, sizes, bytes.
-func fingerprint(t testing.TB, dir string) string {
-	t.Helper()
-	h := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(h, path, info.Mode(), info.Size())
-		if d.Type().IsRegular() {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			h.Write(b)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
 // damage changes a file that nobody has open.

@@ -55,9 +55,9 @@ func TestAReadOnlyHandleChangesNotAByte(t *testing.T) {
 	appendText(t, q, "a")
 	appendText(t, q, "b")
 	closeQueue(t, q)
-	before, times := fingerprint(t, dir), modified(t, dir)
+	before, times := testx.Fingerprint(t, dir), modified(t, dir)
 	useReadOnly(t, dir, "1 a", "2 b")
-	if fingerprint(t, dir) != before {
+	if testx.Fingerprint(t, dir) != before {
 		t.Error("the directory changed")
 	}
 	wantLines(t, "times of modification", modified(t, dir), times...)

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -67,19 +66,6 @@ func (f *File) Size() (int64, error) {
 func (f *File) ID() (FileID, error) {
 	st, err := f.stat()
 	return FileID{uint64(st.Dev), st.Ino}, err
-}
-
-// Links is the number of names the file has; 0 once it is unlinked.
-func (f *File) Links() (int, error) {
-	st, err := f.stat()
-	return int(st.Nlink), err
-}
-
-// ModTime is the time of the last change of the file's content that the file
-// system noticed.
-func (f *File) ModTime() (time.Time, error) {
-	st, err := f.stat()
-	return time.Unix(st.Mtim.Unix()), err
 }
 
 // Owner tells who owns the file.

@@ -4,7 +4,6 @@ package mmap
 
 import (
 	"io/fs"
-	"time"
 )
 
 // Supported is nil where walq can run.
@@ -33,12 +32,6 @@ func (f *File) Size() (int64, error) { return 0, ErrUnsupported }
 
 // ID identifies the file, not its name.
 func (f *File) ID() (FileID, error) { return FileID{}, ErrUnsupported }
-
-// Links is the number of names the file has.
-func (f *File) Links() (int, error) { return 0, ErrUnsupported }
-
-// ModTime is the time of the last change of the file's content.
-func (f *File) ModTime() (time.Time, error) { return time.Time{}, ErrUnsupported }
 
 // Owner tells who owns the file.
 func (f *File) Owner() (Owner, error) { return Owner{}, ErrUnsupported }

@@ -3,7 +3,6 @@ package wal
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -311,32 +310,4 @@ func wantSound(t testing.TB, dir string, messages int) {
 	if messages >= 0 && rep.Messages != uint64(messages) {
 		t.Errorf("verify counts %d messages, want %d", rep.Messages, messages)
 	}
-}
-
-// fingerprint tells whether anything in a directory changed.
-func fingerprint(t testing.TB, dir string) string {
-	t.Helper()
-	h := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(h, path, info.Mode(), info.Size())
-		if d.Type().IsRegular() {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			h.Write(b)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))
 }

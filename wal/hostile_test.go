@@ -83,11 +83,11 @@ func TestAWrongBitInTheOldestNumberRemovesNothing(t *testing.T) {
 	appendBytes(t, l, 10)
 	closeLog(t, l)
 	damage(t, filepath.Join(dir, controlName), func(b []byte) []byte { b[ctlOldest+4] ^= 1; return b })
-	before := fingerprint(t, dir)
+	before := testx.Fingerprint(t, dir)
 	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)
 	}
-	if fingerprint(t, dir) != before {
+	if testx.Fingerprint(t, dir) != before {
 		t.Error("files were changed")
 	}
 }

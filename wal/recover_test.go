@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/segment"
 )
 
@@ -85,13 +86,13 @@ func TestACorruptFrameOnTheSameBootIsReportedAndNothingChanges(t *testing.T) {
 	crash(t, l2)
 	path := segmentFile(t, dir, 0)
 	damage(t, path, func(b []byte) []byte { b[where(t, b, "not yet")+segment.FrameHeader+3] ^= 1; return b })
-	before := fingerprint(t, dir)
+	before := testx.Fingerprint(t, dir)
 	_, err := Open(t.Context(), dir, Options{})
 	var c *CorruptError
 	if !errors.As(err, &c) || c.Path != path || c.Offset == 0 {
 		t.Errorf("got %v, want a CorruptError with file and offset", err)
 	}
-	if fingerprint(t, dir) != before {
+	if testx.Fingerprint(t, dir) != before {
 		t.Error("files were changed")
 	}
 }
@@ -250,11 +251,11 @@ func TestDamageBelowTheDurablePositionIsReportedAndNothingChanges(t *testing.T) 
 			crash(t, l)
 			harm(t, dir)
 			powerLoss(t, dir)
-			before := fingerprint(t, dir)
+			before := testx.Fingerprint(t, dir)
 			if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("got %v, want ErrCorrupt", err)
 			}
-			if fingerprint(t, dir) != before {
+			if testx.Fingerprint(t, dir) != before {
 				t.Error("files were changed")
 			}
 			rep, err := Verify(t.Context(), dir, nil)

@@ -30,7 +30,7 @@ var writerSteps = []step.ID{
 // goes on, nothing that was acknowledged is lost, nothing comes twice.
 func TestAWriterMayDieOrStopAtAnyStep(t *testing.T) {
 	if testx.Race {
-		t.Skip("several processes cannot share heap memory")
+		testx.Skip(t, "several processes cannot share heap memory")
 	}
 	rnd := rand.New(rand.NewPCG(testx.Seed(t), 0))
 	for _, action := range []string{"kill", "stop"} {
@@ -148,7 +148,7 @@ func resume(cmd *exec.Cmd) (stop func()) {
 // Recovery itself may die at any step, also again and again.
 func TestRecoveryMayDieAtAnyStep(t *testing.T) {
 	if testx.Race {
-		t.Skip("several processes cannot share heap memory")
+		testx.Skip(t, "several processes cannot share heap memory")
 	}
 	for id := step.RecoverLocked; id <= step.CleanMarkRemoved; id++ {
 		for _, boot := range []string{"same boot", "another boot"} {
@@ -320,7 +320,7 @@ func TestNobodyFindsTheCleanMarkAndAParticipant(t *testing.T) {
 // what is kept is whole.
 func TestWhoTrimsMayDieOrStopAtAnyStep(t *testing.T) {
 	if testx.Race {
-		t.Skip("several processes cannot share heap memory")
+		testx.Skip(t, "several processes cannot share heap memory")
 	}
 	for _, action := range []string{"kill", "stop"} {
 		for id := step.TrimOldestSet; id <= step.TrimUnlinked; id++ {

@@ -360,6 +360,9 @@ func TestWaitingForTheTrimLockEndsWithTheContextAndWithClose(t *testing.T) {
 	waits := make(chan error, 2)
 	go func() { _, err := l.Trim(t.Context(), 0); waits <- err }()
 	go func() { waits <- l.SetLimits(t.Context(), func(*Settings) {}) }()
+	testx.Eventually(t, 20*time.Second, func() bool {
+		return l.gate.inside[0].n.Load()+l.gate.inside[1].n.Load() == 2
+	}, "both wait")
 	within(t, "Close", func() { closeLog(t, l) })
 	for range 2 {
 		if err := <-waits; !errors.Is(err, ErrClosed) {
@@ -368,5 +371,27 @@ func TestWaitingForTheTrimLockEndsWithTheContextAndWithClose(t *testing.T) {
 	}
 	if err := holder.dropTrimLock(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTrimmingStopsBeforeAnOpenClaimWhateverTheDurability(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}, StallTimeout: -1})
+	fillSegments(t, l, 2)
+	c, err := l.ClaimInPlace(nil, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := fillSegments(t, l, 3)
+	if n := trim(t, l, last.Seq); n != 2 {
+		t.Errorf("%d segments went, want the 2 before the open claim", n)
+	}
+	copy(c.Bytes(), "under way!")
+	a, err := c.Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, l); got[a.Seq] != "under way!" {
+		t.Errorf("the message that was under way is %q", got[a.Seq])
 	}
 }

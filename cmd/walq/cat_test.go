@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/walq/walq"
+	"github.com/walq/walq/internal/testx"
 )
 
 func TestWhatPutTakesCatGives(t *testing.T) {
@@ -182,7 +183,7 @@ func TestCatEndsWellWhenNobodyReads(t *testing.T) {
 func TestCatToAFullDiskIsAnError(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skip("there is no /dev/full")
+		testx.Skip(t, "there is no /dev/full")
 	}
 	defer full.Close()
 	dir := newDir(t)

@@ -215,7 +215,7 @@ func TestNobodyIsLeftOfADemoThatIsKilled(t *testing.T) {
 func wantNobody(t *testing.T, dir string, deadline time.Duration) {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
-		t.Skip("there is no /proc")
+		testx.Skip(t, "there is no /proc")
 	}
 	testx.Eventually(t, deadline, func() bool {
 		processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
