@@ -239,6 +239,33 @@ func TestTheSocketOfADeadProcessIsRemovedByWhoTakesItsSlot(t *testing.T) {
 	}
 }
 
+func TestTheSocketsOfTheDeadGoWithTheLastOneAndWithTheFirst(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "q")
+	first := sleepy(t, dir, Options{})
+	last := sleepy(t, dir, Options{})
+	stale := filepath.Join(dir, "wake", socketName(7)) // a slot that nobody takes again
+	leave := func() {
+		if err := os.WriteFile(stale, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := func() bool {
+		_, err := os.Lstat(stale)
+		return errors.Is(err, os.ErrNotExist)
+	}
+	leave()
+	if err := first.Close(); err != nil || gone() {
+		t.Errorf("removed while another is there, whose it might be (%v)", err)
+	}
+	if err := last.Close(); err != nil || !gone() {
+		t.Errorf("it outlived the last participant (%v)", err)
+	}
+	leave()
+	if sleepy(t, dir, Options{}); !gone() {
+		t.Error("it outlived the first to open")
+	}
+}
+
 func TestAHandleThatCannotWakeLeavesItToOthers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "q")
 	reader, able := sleepy(t, dir, Options{}), sleepy(t, dir, Options{Durability: SyncNever})

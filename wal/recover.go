@@ -73,6 +73,7 @@ func (l *Log) recover() error {
 	}
 	l.ctl.word(ctlGather).Store(0)
 	l.clearWaiters()
+	l.removeSockets()
 	// Whoever made the queue may have died before its names were on disk.
 	if err := errors.Join(l.log.Sync(), l.dir.Sync(), syncParent(l.dir)); err != nil {
 		return err
@@ -105,6 +106,25 @@ func (l *Log) syncControl() error {
 		return l.poison(err)
 	}
 	return nil
+}
+
+// removeSockets removes what processes left that died asleep and whose slot nobody
+// took since. The caller is alone. Nothing depends on it but tidiness.
+func (l *Log) removeSockets() {
+	err := func() error {
+		wake, err := l.dir.OpenDir(wakeName)
+		if err != nil {
+			return err
+		}
+		names, err := wake.Names()
+		for _, name := range names {
+			err = errors.Join(err, wake.Unlink(name))
+		}
+		return errors.Join(err, wake.Close())
+	}()
+	if err != nil && !isNotExist(err) {
+		l.warn("cannot remove the sockets of the dead", "err", err)
+	}
 }
 
 func (l *Log) clearWaiters() {
@@ -446,6 +466,7 @@ func (l *Log) markClean() error {
 	if err := l.tail.Load().FlushShared(); err != nil {
 		return l.poison(err)
 	}
+	l.removeSockets()
 	b, err := l.ctl.boot()
 	if err != nil {
 		return err
