@@ -84,13 +84,19 @@ func (c *control) settled() Position {
 	return Position(max(c.word(ctlSettled).Load(), c.word(ctlDurable).Load()))
 }
 
-func (c *control) raiseSettled(p Position) { segment.RaiseMax(c.word(ctlSettled), uint64(p)) }
+// raiseSettled tells everyone that all frames below off in s, and before s, are
+// final.
+func (c *control) raiseSettled(s *seg, off int64) {
+	segment.RaiseMax(c.word(ctlSettled), uint64(s.position(off)))
+	segment.RaiseMax(c.word(ctlSettledFirst), s.First)
+}
 
-// raiseDurable tells everyone that the log is on stable storage up to p, whose
-// sequence number is seq.
-func (c *control) raiseDurable(p Position, seq uint64) {
-	segment.RaiseMax(c.word(ctlDurable), uint64(p))
-	segment.RaiseMax(c.word(ctlDurableSeq), seq)
+// raiseDurable tells everyone that the log is on stable storage up to a place in
+// s. What names the segment follows the position, and never leads.
+func (c *control) raiseDurable(s *seg, at segment.Cursor) {
+	segment.RaiseMax(c.word(ctlDurable), uint64(s.position(at.Off)))
+	segment.RaiseMax(c.word(ctlDurableSeq), at.Seq)
+	segment.RaiseMax(c.word(ctlDurableFirst), s.First)
 }
 
 func (c *control) oldest() uint64 { return c.word(ctlOldest).Load() }
@@ -201,7 +207,9 @@ func encodeControl(id identity, s Settings, b boot, durable Position, first uint
 	encodeBoot(page[ctlBoot:ctlBoot+recordBytes], 1, b)
 	putWord(page[ctlDurable:], uint64(durable))
 	putWord(page[ctlDurableSeq:], first)
+	putWord(page[ctlDurableFirst:], first)
 	putWord(page[ctlSettled:], uint64(durable))
+	putWord(page[ctlSettledFirst:], first)
 	putWord(page[ctlOldest:], first)
 	return page
 }

@@ -70,7 +70,9 @@ const (
 	// Shared words.
 	ctlDurable       = 8192 // position
 	ctlDurableSeq    = 8200 // sequence number of the first message not durable
+	ctlDurableFirst  = 8208 // first sequence number of the segment that durable lies in; a hint
 	ctlSettled       = 8320 // position
+	ctlSettledFirst  = 8328 // likewise
 	ctlPoison        = 8448 // 0 none, 1 being written, 2 poisoned
 	ctlPoisonTime    = 8456 // i64, nanoseconds since the Unix epoch
 	ctlPoisonSlot    = 8464

@@ -316,7 +316,9 @@ func (p controlPage) words() []segment.Field {
 	all := []segment.Field{
 		{Offset: ctlDurable, Name: "durable", Value: p.position(ctlDurable)},
 		{Offset: ctlDurableSeq, Name: "durable sequence", Value: p.word(ctlDurableSeq)},
+		{Offset: ctlDurableFirst, Name: "durable segment", Value: p.word(ctlDurableFirst)},
 		{Offset: ctlSettled, Name: "settled", Value: p.position(ctlSettled)},
+		{Offset: ctlSettledFirst, Name: "settled segment", Value: p.word(ctlSettledFirst)},
 		{Offset: ctlPoison, Name: "poison", Value: p.word(ctlPoison)},
 	}
 	if p.word(ctlPoison) != 0 {

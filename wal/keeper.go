@@ -390,7 +390,7 @@ func (l *Log) settle() error {
 		if err != nil {
 			break
 		}
-		l.ctl.raiseSettled(s.position(c.Off))
+		l.ctl.raiseSettled(s, c.Off)
 		if word.State() == segment.Claimed {
 			// A dead claim would keep everything behind it from being settled,
 			// and trimmed, for ever where nobody reads or syncs.

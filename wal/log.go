@@ -68,6 +68,7 @@ type Log struct {
 	waker    func(slot int) // see SetWaker
 	syncer   syncer
 	keeper   keeper
+	catalog  catalog
 }
 
 // A member is what makes a handle a participant.

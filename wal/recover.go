@@ -74,12 +74,17 @@ func (l *Log) recover() error {
 	l.ctl.word(ctlGather).Store(0)
 	l.clearWaiters()
 	l.removeSockets()
-	// Whoever made the queue may have died before its names were on disk.
-	if err := errors.Join(l.log.Sync(), l.dir.Sync(), syncParent(l.dir)); err != nil {
+	s, err := l.keptSegment()
+	if err != nil {
 		return err
 	}
-	if err := l.removeTrimmed(); err != nil {
-		return err
+	l.table.release(s)
+	if !b.clean || b.id != l.bootID || l.o.Snapshot {
+		// Whoever made the queue may have died before its names were on disk,
+		// and whoever trimmed it before the files were gone.
+		if err := errors.Join(l.log.Sync(), l.dir.Sync(), syncParent(l.dir), l.removeTrimmed()); err != nil {
+			return err
+		}
 	}
 	switch {
 	case b.clean && !l.o.Snapshot:
@@ -152,7 +157,7 @@ type scan struct {
 // the walk.
 func (sc *scan) run() (err error) {
 	sc.durable = sc.l.ctl.durable()
-	if sc.s, err = sc.l.locate(&sc.l.table, sc.durable); err != nil {
+	if sc.s, err = sc.l.locate(sc.durable); err != nil {
 		return err
 	}
 	if err := sc.enter(sc.s); err != nil {
@@ -253,7 +258,7 @@ func (l *Log) recoverSameBoot() error {
 		return err
 	}
 	step.At(step.RecoverScanned)
-	l.ctl.raiseSettled(sc.s.position(sc.c.Off))
+	l.ctl.raiseSettled(sc.s, sc.c.Off)
 	l.ctl.word(ctlIntentOwner).Store(standingIntent)
 	l.table.release(sc.s)
 	return nil
@@ -370,7 +375,9 @@ func (l *Log) resetControl(n *seg) {
 	start := uint64(n.position(n.Start().Off))
 	l.ctl.word(ctlDurable).Store(start)
 	l.ctl.word(ctlDurableSeq).Store(n.First)
+	l.ctl.word(ctlDurableFirst).Store(n.First)
 	l.ctl.word(ctlSettled).Store(start)
+	l.ctl.word(ctlSettledFirst).Store(n.First)
 	l.ctl.word(ctlIntentOwner).Store(0)
 	l.ctl.word(ctlIntentEnd).Store(0)
 	for slot := range maxSlots {
@@ -429,13 +436,8 @@ func (l *Log) keptSegment() (*seg, error) {
 }
 
 // removeTrimmed removes segments below the oldest kept sequence number: an
-// unlink may come back after a power loss.
+// unlink may come back after a power loss. The caller has checked that number.
 func (l *Log) removeTrimmed() error {
-	s, err := l.keptSegment()
-	if err != nil {
-		return err
-	}
-	l.table.release(s)
 	firsts, err := segmentNames(l.log)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package wal
 
 import (
 	"fmt"
-	"sort"
 
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -57,7 +56,7 @@ func (r *Reader) SeekSeq(seq uint64) error {
 }
 
 func (r *Reader) seekSeq(seq uint64) error {
-	s, err := r.l.segmentFor(func(h segment.Header) bool { return h.First <= seq })
+	s, err := r.l.segmentFor(func(e *catalogued) (bool, error) { return e.first <= seq, nil })
 	if err != nil {
 		return err
 	}
@@ -82,7 +81,7 @@ func (r *Reader) SeekTime(t int64) error {
 }
 
 func (r *Reader) seekTime(t int64) error {
-	s, err := r.l.segmentFor(func(h segment.Header) bool { return h.Created < t })
+	s, err := r.l.segmentFor(func(e *catalogued) (bool, error) { return r.l.createdBefore(e, t) })
 	if err != nil {
 		return err
 	}
@@ -204,36 +203,4 @@ func countMessages(s *seg, end segment.Cursor) (n uint64, err error) {
 		c = c.After(w)
 	}
 	return n, nil
-}
-
-// segmentFor opens the last segment whose header fits; headers fit up to some
-// segment and not from there on. nil: none does.
-func (l *Log) segmentFor(fits func(segment.Header) bool) (*seg, error) {
-	firsts, err := segmentNames(l.log)
-	if err != nil {
-		return nil, err
-	}
-	oldest := l.ctl.oldest()
-	firsts = firsts[sort.Search(len(firsts), func(i int) bool { return firsts[i] >= oldest }):]
-	var best *seg
-	lo, hi := 0, len(firsts)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		s, err := l.acquire(&l.table, firsts[mid])
-		if err != nil && !isNotExist(err) {
-			l.table.release(best)
-			return nil, err
-		}
-		switch {
-		case err != nil: // trimmed meanwhile
-			lo = mid + 1
-		case fits(s.Header):
-			l.table.release(best)
-			best, lo = s, mid+1
-		default:
-			l.table.release(s)
-			hi = mid
-		}
-	}
-	return best, nil
 }

@@ -106,7 +106,7 @@ func (l *Log) padClaims(dead func(segment.Word) bool) error {
 			return err
 		}
 		if final {
-			l.ctl.raiseSettled(s.position(c.Off))
+			l.ctl.raiseSettled(s, c.Off)
 		}
 		switch w.State() {
 		case segment.Claimed:

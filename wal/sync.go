@@ -161,7 +161,7 @@ func (l *Log) syncSpan(p *span, foreign bool) error {
 		at, c = p.next, p.next.Start()
 	}
 	l.moveCursor(at, c)
-	l.ctl.raiseDurable(at.position(c.Off), c.Seq)
+	l.ctl.raiseDurable(at, c)
 	l.wake(WaitDurable)
 	step.At(step.SyncDurableRaised)
 	return nil

@@ -213,24 +213,34 @@ func follows(s *seg, end segment.Cursor, n *seg) bool {
 func (l *Log) locateMoving(position func() Position) (*seg, Position, error) {
 	for {
 		p := position()
-		s, err := l.locate(&l.table, p)
+		s, err := l.locate(p)
 		if err == nil || !errors.Is(err, ErrCorrupt) || position() == p {
 			return s, p, err
 		}
 	}
 }
 
-// locate finds the segment that holds a position. Ordinals ascend with names by
-// one, so the first name tells where to look.
-func (f *files) locate(t *table, p Position) (*seg, error) {
-	firsts, err := segmentNames(f.log)
+// locate finds the segment that holds the durable or the settled position, or one
+// near them. The control file names the segments of both; where a name leads
+// nowhere, ordinals ascend by one from name to name.
+func (l *Log) locate(p Position) (*seg, error) {
+	for _, hint := range []int64{ctlDurableFirst, ctlSettledFirst} {
+		s, err := l.acquire(&l.table, l.ctl.word(hint).Load())
+		if err == nil && s.Ordinal == p.ordinal() {
+			return s, nil
+		}
+		if err == nil {
+			l.table.release(s)
+		} // else the search will meet what is wrong
+	}
+	firsts, err := segmentNames(l.log)
 	if err != nil {
 		return nil, err
 	}
 	lo, hi := 0, len(firsts)
-	guess := len(firsts) - 1 // the durable position is mostly in the last
+	guess := len(firsts) - 1 // mostly in the last
 	for lo < hi {
-		s, err := f.acquire(t, firsts[guess])
+		s, err := l.acquire(&l.table, firsts[guess])
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // trimmed meanwhile
 			lo = guess + 1
@@ -239,16 +249,16 @@ func (f *files) locate(t *table, p Position) (*seg, error) {
 		case s.Ordinal == p.ordinal():
 			return s, nil
 		case s.Ordinal < p.ordinal():
-			t.release(s)
+			l.table.release(s)
 			lo = guess + 1
 		default:
 			hi = guess
 			guess -= int(s.Ordinal - p.ordinal())
-			t.release(s)
+			l.table.release(s)
 		}
 		if guess < lo || guess >= hi {
 			guess = (lo + hi) / 2
 		}
 	}
-	return nil, &CorruptError{Path: f.log.Path(), Reason: fmt.Sprintf("no segment has the ordinal %d, which the control file's durable position names", p.ordinal())}
+	return nil, &CorruptError{Path: l.log.Path(), Reason: fmt.Sprintf("no segment has the ordinal %d, which the control file's durable position names", p.ordinal())}
 }

@@ -175,7 +175,7 @@ func (l *Log) removeBelow(first uint64, settings Settings) error {
 	start := n.Start()
 	if settings.Durability != SyncAlways {
 		// What is removed needs no sync, and nobody can sync it any more.
-		l.ctl.raiseDurable(n.position(start.Off), start.Seq)
+		l.ctl.raiseDurable(n, start)
 		l.wake(WaitDurable)
 	}
 	// The durable position is on disk before the oldest number is stored: they lie

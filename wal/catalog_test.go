@@ -1,0 +1,95 @@
+package wal
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/walq/walq/segment"
+)
+
+// A handle that has looked at the directory once seeks rightly in a log that
+// others append to and trim.
+func TestSeeksSeeSegmentsThatOthersMakeAndTrim(t *testing.T) {
+	dir := newQueue(t)
+	l, other := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}}), open(t, dir, Options{})
+	r, err := l.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	next := func(what string) Message {
+		t.Helper()
+		m, ok, err := r.Next()
+		if !ok || err != nil {
+			t.Fatalf("%s: got %v, %v, want a message", what, ok, err)
+		}
+		return m
+	}
+	first := appendText(t, other, "first")
+	if err := r.SeekSeq(first.Seq); err != nil { // the directory is known from here on
+		t.Fatal(err)
+	}
+	if m := next("the first message"); m.Seq != first.Seq {
+		t.Errorf("got %d, want %d", m.Seq, first.Seq)
+	}
+	for range 3 {
+		last := fillSegments(t, other, 2)
+		if err := r.SeekSeq(last.Seq); err != nil {
+			t.Fatal(err)
+		}
+		if m := next("the last message"); m.Seq != last.Seq || r.s.First != other.tail.Load().First {
+			t.Errorf("got %d from the segment %d, want %d from %d", m.Seq, r.s.First, last.Seq, other.tail.Load().First)
+		}
+		time.Sleep(2 * time.Millisecond) // the clock of frames is that coarse
+		now := time.Now().UnixNano()
+		time.Sleep(2 * time.Millisecond)
+		later := fillSegments(t, other, 1)
+		if err := r.SeekTime(now); err != nil {
+			t.Fatal(err)
+		}
+		if m := next("by time"); m.Seq <= last.Seq || m.Seq > later.Seq {
+			t.Errorf("by time: got %d, want one behind %d, up to %d", m.Seq, last.Seq, later.Seq)
+		}
+	}
+	trim(t, other, other.tail.Load().First)
+	oldest := l.ctl.oldest()
+	if err := r.SeekTime(0); err != nil {
+		t.Fatal(err)
+	}
+	if m := next("the oldest by time"); m.Seq != oldest {
+		t.Errorf("got %d, want the oldest kept, %d", m.Seq, oldest)
+	}
+	if err := r.SeekSeq(first.Seq); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = r.Next()
+	if gap := new(GapError); !errors.As(err, &gap) || *gap != (GapError{From: first.Seq, To: oldest}) {
+		t.Errorf("got %v, want a gap from %d to %d", err, first.Seq, oldest)
+	}
+}
+
+// What the control file says about where a position lies only spares a search.
+func TestWrongNamesOfSegmentsAreOnlyHints(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}})
+	appendText(t, l, "first")
+	second := fillSegments(t, l, 1)
+	last := fillSegments(t, l, 2)
+	count := len(readAll(t, l))
+	for _, wrong := range []uint64{0, 1, second.Seq, l.tail.Load().First, 1 << 40} {
+		for _, off := range []int64{ctlDurableFirst, ctlSettledFirst} {
+			l.ctl.word(off).Store(wrong)
+		}
+		other := open(t, dir, Options{})
+		if got := len(readAll(t, other)); got != count {
+			t.Errorf("hint %d: %d messages are read, want %d", wrong, got, count)
+		}
+		if err := other.WaitDurable(t.Context(), last.Seq); err != nil {
+			t.Errorf("hint %d: %v", wrong, err)
+		}
+		closeLog(t, other)
+	}
+	closeLog(t, l)
+	wantSound(t, dir, count)
+}
