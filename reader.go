@@ -14,45 +14,6 @@ import (
 	"github.com/walq/walq/wal"
 )
 
-// A Position says where in a queue to begin to read. The zero Position is
-// Oldest.
-type Position struct {
-	kind positionKind
-	n    uint64
-	t    time.Time
-}
-
-type positionKind uint8
-
-const (
-	atOldest positionKind = iota
-	atNewest
-	atSeq
-	atLast
-	atTime
-)
-
-// Oldest begins at the oldest message that is kept, Newest behind the newest.
-var (
-	Oldest = Position{}
-	Newest = Position{kind: atNewest}
-)
-
-// At begins at the message s, or the first behind it if there is none.
-func At(s Seq) Position { return Position{kind: atSeq, n: uint64(s)} }
-
-// After begins behind the message s: with the last number seen it resumes.
-func After(s Seq) Position {
-	return Position{kind: atSeq, n: max(uint64(s)+1, uint64(s))} // nothing is behind the greatest
-}
-
-// Last begins n messages before the end.
-func Last(n int) Position { return Position{kind: atLast, n: uint64(max(n, 0))} }
-
-// Since begins at the first message that was appended at t or later, by the wall
-// clock of then.
-func Since(t time.Time) Position { return Position{kind: atTime, t: t} }
-
 // ReaderOptions say how to read. The zero value reads everything.
 type ReaderOptions struct {
 	// Durable gives only messages that are on stable storage already: for
