@@ -102,11 +102,13 @@ func (c *control) raiseDurable(s *seg, at segment.Cursor) {
 func (c *control) oldest() uint64 { return c.word(ctlOldest).Load() }
 
 func (c *control) record(off int64) (rec []byte, generation uint64, next []byte, err error) {
-	rec, generation, next, err = newestRecord(c.r.Bytes(off, 2*recordSpacing))
-	if err != nil {
-		err = &CorruptError{Path: c.r.Path(), Offset: off, Reason: err.Error()}
+	for range 10 { // both may be replaced while they are looked at, though hardly again and again
+		rec, generation, next, err = newestRecord(c.r.Bytes(off, 2*recordSpacing))
+		if err == nil {
+			return
+		}
 	}
-	return
+	return nil, 0, nil, &CorruptError{Path: c.r.Path(), Offset: off, Reason: err.Error()}
 }
 
 func (c *control) settings() (Settings, error) {

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -258,7 +259,8 @@ func sealRecord(rec []byte, generation uint64) {
 func newestRecord(both []byte) (rec []byte, generation uint64, next []byte, err error) {
 	le := binary.LittleEndian
 	for i := 0; i < 2; i++ {
-		r := both[i*recordSpacing : i*recordSpacing+recordBytes]
+		// Others may replace it meanwhile: what is checked is what is decoded.
+		r := bytes.Clone(both[i*recordSpacing : i*recordSpacing+recordBytes])
 		g := le.Uint64(r[recGeneration:])
 		if g == 0 || g == math.MaxUint64 || le.Uint32(r[recChecksum:]) != crc32c.Update(0, r[:recChecksum]) {
 			continue

@@ -202,12 +202,12 @@ func (d *dumper) records(what string, p controlPage, at int64, fields func(rec [
 	if at+recordSpacing+recordBytes > p.n {
 		return nil
 	}
-	counts, _, _, err := newestRecord(p.page[at:])
+	counts, _, next, err := newestRecord(p.page[at:])
 	for i, name := range []string{"A", "B"} {
 		off := at + int64(i)*recordSpacing
 		rec := p.page[off : off+recordBytes]
 		all := []segment.Field{
-			{What: what, Name: "record " + name, Value: standing(rec, counts)},
+			{What: what, Name: "record " + name, Value: standing(rec, next)},
 			{What: what, Offset: recGeneration, Name: "generation", Value: getWord(rec[recGeneration:])},
 		}
 		all = append(all, fields(rec)...)
@@ -228,12 +228,13 @@ func (d *dumper) records(what string, p controlPage, at int64, fields func(rec [
 	return nil
 }
 
-// standing says what one of the two copies of a record is worth.
-func standing(rec, counts []byte) string {
+// standing says what one of the two copies of a record is worth; next is the one
+// that does not count, nil if neither does.
+func standing(rec, next []byte) string {
 	alone := make([]byte, recordSpacing+recordBytes)
 	copy(alone, rec)
 	switch _, _, _, err := newestRecord(alone); {
-	case counts != nil && &counts[0] == &rec[0]:
+	case next != nil && &next[0] != &rec[0]:
 		return "counts"
 	case err == nil:
 		return "valid, older"

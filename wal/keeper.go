@@ -36,6 +36,9 @@ const (
 	// settleEvery is how often a queue that is not synced learns how far its
 	// frames are final, so that nobody walks far to find dead claims.
 	settleEvery = time.Second
+	// watchEvery is how often it looks at a claim that is in the way, so that
+	// it notices a stopped owner where nobody reads or syncs.
+	watchEvery = longestLook / 2
 	// trimEvery is how often, beside after each roll, the limits are looked at.
 	trimEvery = time.Second
 	// maxRetired bounds the segments kept open only because they are not
@@ -108,6 +111,7 @@ type watch struct {
 	lastSync    time.Time
 	lastSettle  time.Time
 	lastTrim    time.Time
+	stuck       observer // of the claim that settling met
 	trimmed     uint32   // ordinal of the tail when it was last looked at for trimming
 	end         Position // of the tail at the last tick
 	durable     Position // when the control file was last synced
@@ -369,16 +373,21 @@ func (l *Log) keepControl(w *watch, now time.Time, last bool) error {
 
 // keepSettled raises the settled position of a queue that is seldom synced.
 func (l *Log) keepSettled(w *watch, now time.Time) error {
-	if now.Sub(w.lastSettle) < settleEvery {
+	every := settleEvery
+	if w.stuck != (observer{}) {
+		every = watchEvery
+	}
+	if now.Sub(w.lastSettle) < every {
 		return nil
 	}
 	w.lastSettle = now
 	l.stopClock()
-	return l.settle()
+	return l.settle(&w.stuck)
 }
 
-// settle raises the settled position as far as frames are final.
-func (l *Log) settle() error {
+// settle raises the settled position as far as frames are final. o is of the
+// claim that was in the way the last time, and of the one that is this time.
+func (l *Log) settle(o *observer) error {
 	s, from, err := l.settledSegment()
 	if err != nil {
 		return err
@@ -394,12 +403,13 @@ func (l *Log) settle() error {
 		if word.State() == segment.Claimed {
 			// A dead claim would keep everything behind it from being settled,
 			// and trimmed, for ever where nobody reads or syncs.
-			var dead bool
-			if dead, err = l.ownerGone(word); dead {
-				s.TryPad(c.Off, word)
+			var over bool
+			if over, err = l.judge(o, s, c, word); over {
 				continue
 			}
+			break
 		}
+		*o = observer{}
 		if !word.Sealed() || err != nil {
 			break
 		}

@@ -42,23 +42,36 @@ func (l *Log) look(o *observer, s *seg, c segment.Cursor, w segment.Word) error 
 		spin.Wait()
 		return nil
 	}
+	over, err := l.judge(o, s, c, w)
+	if err == nil && !over {
+		time.Sleep(o.pause())
+	}
+	return err
+}
+
+// judge makes a PAD of the claim if its owner is dead, or was found in it again
+// and again for the stall time-out. over: it is no claim any more. It does not
+// wait.
+func (l *Log) judge(o *observer, s *seg, c segment.Cursor, w segment.Word) (over bool, err error) {
+	now := time.Now()
+	if at := s.position(c.Off); o.at != at || o.word != w {
+		*o = observer{at: at, word: w, last: now}
+	}
 	dead, err := l.ownerGone(w)
 	if err != nil {
-		return err
+		return false, err
 	}
-	now := time.Now()
 	if between := now.Sub(o.last); between <= longestLook {
 		o.waited += between
 	}
 	o.last = now
-	if dead || l.o.StallTimeout > 0 && o.waited >= l.patience(w) {
-		if s.TryPad(c.Off, w) && !dead {
-			l.warn("revoked a claim of a participant that stopped", "slot", w.Slot(), "seq", c.Seq)
-		}
-		return nil
+	if !dead && (l.o.StallTimeout < 0 || o.waited < l.patience(w)) {
+		return false, nil
 	}
-	time.Sleep(o.pause())
-	return nil
+	if s.TryPad(c.Off, w) && !dead {
+		l.warn("revoked a claim of a participant that stopped", "slot", w.Slot(), "seq", c.Seq)
+	}
+	return true, nil
 }
 
 // patience is how long a claim may take: the stall time-out, and for a long one

@@ -90,7 +90,7 @@ func (l *Log) tryTrim() error {
 func (l *Log) trim(ctx context.Context, before uint64) (removed int, err error) {
 	settings, err := l.ctl.settings()
 	if err == nil {
-		err = l.settle()
+		err = l.settle(new(observer)) // which does not wait for those who are merely stopped
 	}
 	if err != nil {
 		return 0, err
@@ -112,8 +112,14 @@ func (l *Log) trim(ctx context.Context, before uint64) (removed int, err error) 
 		// A roll closes a segment: what is in it is no younger than the next one.
 		old := settings.MaxAge > 0 && n.Created < time.Now().Add(-settings.MaxAge).UnixNano()
 		wanted := n.First <= before || old || settings.MaxBytes > 0 && total > settings.MaxBytes
+		if n.PrevFirst != firsts[kept] {
+			err = &CorruptError{Path: n.Path(), Reason: fmt.Sprintf("it does not name %s as its predecessor; nothing is trimmed", segment.Name(firsts[kept]))}
+		}
 		may := wanted && l.mayGoBefore(n, settings)
 		l.table.release(n)
+		if err != nil {
+			return 0, err
+		}
 		if !may {
 			break
 		}

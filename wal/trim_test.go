@@ -395,3 +395,45 @@ func TestTrimmingStopsBeforeAnOpenClaimWhateverTheDurability(t *testing.T) {
 		t.Errorf("the message that was under way is %q", got[a.Seq])
 	}
 }
+
+// Nobody reads and nobody syncs, so nobody but the keeper meets the claim.
+func TestAStoppedClaimDoesNotStopTrimmingForEver(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever, MaxBytes: 3 * segment.MinSize}, StallTimeout: 200 * time.Millisecond})
+	stopped := open(t, dir, Options{})
+	c, err := stopped.ClaimInPlace(nil, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fillSegments(t, l, 9)
+	testx.Eventually(t, 20*time.Second, func() bool { appendBytes(t, l, 1); return segments(t, dir) <= 3 }, "the claim is revoked and the log trimmed")
+	copy(c.Bytes(), "late")
+	a, err := c.Commit() // appends again
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, l); got[a.Seq] != "late" {
+		t.Errorf("the revoked message is %q, want it at the end", got[a.Seq])
+	}
+}
+
+func TestASegmentThatNamesAnotherPredecessorStopsTrimming(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}})
+	fillSegments(t, l, 3)
+	closeLog(t, l)
+	names, err := filepath.Glob(filepath.Join(dir, logName, "*.seg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(names[1]); err != nil { // so that the third seems to follow the first
+		t.Fatal(err)
+	}
+	l = open(t, dir, Options{})
+	if n, err := l.Trim(t.Context(), l.tail.Load().First); !errors.Is(err, ErrCorrupt) || n != 0 {
+		t.Errorf("got %d, %v, want ErrCorrupt", n, err)
+	}
+	if n := segments(t, dir); n != 3 {
+		t.Errorf("%d segments are left, want all 3", n)
+	}
+}
