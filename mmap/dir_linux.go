@@ -130,6 +130,9 @@ func (d *Dir) open(name string, flags int, perm fs.FileMode) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+	if flags&unix.O_CREAT != 0 {
+		_ = did(DiskOp{Kind: DiskCreate, Dir: d, Name: name, File: f}, nil)
+	}
 	return f, nil
 }
 
@@ -159,7 +162,7 @@ func (d *Dir) Mkdir(name string, perm fs.FileMode) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	err := unix.Mkdirat(d.fd, name, uint32(perm.Perm()))
+	err := did(DiskOp{Kind: DiskMkdir, Dir: d, Name: name}, unix.Mkdirat(d.fd, name, uint32(perm.Perm())))
 	if err == unix.EEXIST {
 		return nil
 	}
@@ -189,7 +192,8 @@ func (d *Dir) Link(from, to string) error {
 	if err := errors.Join(checkName(from), checkName(to)); err != nil {
 		return err
 	}
-	return d.fail("link", to, unix.Linkat(d.fd, from, d.fd, to, 0))
+	err := unix.Linkat(d.fd, from, d.fd, to, 0)
+	return did(DiskOp{Kind: DiskLink, Dir: d, Name: from, ToName: to}, d.fail("link", to, err))
 }
 
 // Unlink removes a name of a file.
@@ -197,7 +201,7 @@ func (d *Dir) Unlink(name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	return d.fail("unlink", name, unix.Unlinkat(d.fd, name, 0))
+	return did(DiskOp{Kind: DiskUnlink, Dir: d, Name: name}, d.fail("unlink", name, unix.Unlinkat(d.fd, name, 0)))
 }
 
 // Rename moves a file from this directory to a name in another one, replacing
@@ -206,11 +210,15 @@ func (d *Dir) Rename(name string, to *Dir, toName string) error {
 	if err := errors.Join(checkName(name), checkName(toName)); err != nil {
 		return err
 	}
-	return d.fail("rename", name, unix.Renameat(d.fd, name, to.fd, toName))
+	err := unix.Renameat(d.fd, name, to.fd, toName)
+	return did(DiskOp{Kind: DiskRename, Dir: d, Name: name, ToDir: to, ToName: toName}, d.fail("rename", name, err))
 }
 
 // Sync forces the directory's entries to stable storage.
 func (d *Dir) Sync() error {
+	if done, err := synced(DiskOp{Kind: DiskSyncDir, Dir: d}); done {
+		return d.fail("sync", "", err)
+	}
 	return d.fail("sync", "", eintr(func() error { return unix.Fsync(d.fd) }))
 }
 

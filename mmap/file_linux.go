@@ -80,11 +80,14 @@ func (f *File) Owner() (Owner, error) {
 // nothing that matters.
 func (f *File) Allocate(off, n int64) error {
 	err := eintr(func() error { return unix.Fallocate(f.fd, 0, off, n) })
-	return f.fail("allocate", err)
+	return did(DiskOp{Kind: DiskAllocate, File: f, Off: off, N: n}, f.fail("allocate", err))
 }
 
 // Sync forces the file's data and metadata to stable storage.
 func (f *File) Sync() error {
+	if done, err := synced(DiskOp{Kind: DiskSyncFile, File: f}); done {
+		return f.fail("sync", err)
+	}
 	return f.fail("sync", eintr(func() error { return unix.Fsync(f.fd) }))
 }
 
@@ -153,7 +156,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 		}
 		n += k
 	}
-	return n, nil
+	return n, did(DiskOp{Kind: DiskWrite, File: f, Off: off, Data: p}, nil)
 }
 
 // Map maps the first size bytes of the file, shared. The file may be shorter:
@@ -185,7 +188,7 @@ func (f *File) Map(size int64, readOnly bool) (*Region, error) {
 	}
 	r.release = release
 	r.cleanup = runtime.AddCleanup(r, func(release func()) { release() }, release)
-	return r, nil
+	return r, did(DiskOp{Kind: DiskMap, File: f, Region: r}, nil)
 }
 
 // Flush writes the pages of [off, off+n) to stable storage and waits for them
@@ -199,6 +202,12 @@ func (r *Region) Flush(off, n int64) error {
 	page := int64(os.Getpagesize())
 	start := off &^ (page - 1)
 	end := min((off+n+page-1)&^(page-1), int64(len(r.mem)))
+	if done, err := synced(DiskOp{Kind: DiskSyncRange, Region: r, Off: start, N: end - start}); done {
+		if err != nil {
+			return &PathError{"sync", r.path, err}
+		}
+		return nil
+	}
 	err := eintr(func() error { return unix.Msync(r.mem[start:end], unix.MS_SYNC) })
 	if err != nil {
 		return &PathError{"sync", r.path, err}

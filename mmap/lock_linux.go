@@ -72,9 +72,14 @@ func (l *LockFile) HeldByOther(start, n int64) (bool, error) {
 	return lk.Type != unix.F_UNLCK, nil
 }
 
-// BootID identifies this run of the kernel.
-func BootID() ([16]byte, error) {
+// BootID identifies the run of the kernel that has the directory open.
+func (d *Dir) BootID() ([16]byte, error) {
 	var id [16]byte
+	if diskSeam {
+		if disk := diskBeneath(d.path); disk != nil {
+			return disk.BootID(), nil
+		}
+	}
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return id, fmt.Errorf("mmap: cannot tell one boot from another: %w", err)

@@ -168,8 +168,13 @@ func TestTheKernelFreesTheLocksOfAKilledProcess(t *testing.T) {
 }
 
 func TestTheBootIDStaysTheSame(t *testing.T) {
-	a, err := BootID()
-	b, err2 := BootID()
+	d, err := OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	a, err := d.BootID()
+	b, err2 := d.BootID()
 	if a != b || a == [16]byte{} || err != nil || err2 != nil {
 		t.Errorf("got %x and %x, %v, %v", a, b, err, err2)
 	}

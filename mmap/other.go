@@ -9,8 +9,8 @@ import (
 // Supported is nil where walq can run.
 func Supported() error { return ErrUnsupported }
 
-// BootID identifies this run of the kernel.
-func BootID() ([16]byte, error) { return [16]byte{}, ErrUnsupported }
+// BootID identifies the run of the kernel that has the directory open.
+func (d *Dir) BootID() ([16]byte, error) { return [16]byte{}, ErrUnsupported }
 
 // A File is an open regular file.
 type File struct{ path string }

@@ -96,6 +96,7 @@ func (r *Region) Rename(path string) {
 func (r *Region) Unmap() {
 	r.once.Do(func() {
 		r.cleanup.Stop()
+		_ = did(DiskOp{Kind: DiskUnmap, Region: r}, nil)
 		r.release()
 		r.mem = nil
 	})

@@ -30,7 +30,7 @@ func (l *Log) openFiles(ctx context.Context, path string) (err error) {
 	if l.dir, err = mmap.OpenDir(path); err != nil {
 		return err
 	}
-	if l.bootID, err = mmap.BootID(); err != nil {
+	if l.bootID, err = l.dir.BootID(); err != nil {
 		return err
 	}
 	if err := checkPlace(l.dir, l.o.AnyFileSystem); err != nil {

@@ -187,6 +187,11 @@ func crash(t testing.TB, l *Log) {
 		p.own.s = nil
 	}
 	l.pending.mu.Unlock()
+	if p := l.keeper.prepared; p != nil {
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := l.files.close(); err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func (v *verifier) participants(b boot) (err error) {
 	}
 	locks := mmap.NewLockFile(f)
 	defer func() { err = errors.Join(err, locks.Close()) }()
-	id, err := mmap.BootID()
+	id, err := v.dir.BootID()
 	if err != nil {
 		return err
 	}
