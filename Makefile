@@ -44,7 +44,7 @@ cover: ## coverage of all packages by all tests, function by function
 	@$(RUN) test -coverpkg=./... -coverprofile=build/cover.out ./...
 	go tool cover -func=build/cover.out
 
-storm: ## the SIGKILL and SIGSTOP storms for T each (T=30s)
+storm: ## the storms, with SIGKILL and SIGSTOP, for T each (T=30s); a million sleeps
 	@WALQ_STORM=$(T) $(RUN) test -count=1 -timeout=0 -tags walqsteps -run Storm ./...
 
 bench: ## the benchmarks; those against other libraries are in bench/

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/walq/walq/internal/step"
 	"github.com/walq/walq/sock"
 	"github.com/walq/walq/wal"
 )
@@ -20,14 +22,15 @@ import (
 // socket. So a hand-over loses nothing.
 type bedroom struct {
 	dir   *sock.Dir
-	waker *sock.Waker
-	name  string // of this handle's socket
+	waker atomic.Pointer[sock.Waker] // appends must not wait for mu to wake others
+	name  string                     // of this handle's socket
 	log   *wal.Log
 	limit time.Duration // of one sleep
 
 	mu       sync.Mutex
 	empty    sync.Cond // the receiver is up
 	socket   *sock.Socket
+	again    time.Time // not before then is it tried again to make the socket
 	sleepers map[*sleeper]struct{}
 	busy     bool // somebody is the receiver
 	shut     bool // nobody sleeps here (any more): poll
@@ -63,7 +66,8 @@ func (b *bedroom) furnish(log *wal.Log) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.dir, b.waker, b.name, b.log, b.shut = dir, waker, name, log, false
+	b.dir, b.name, b.log, b.shut = dir, name, log, false
+	b.waker.Store(waker)
 	log.SetWaker(b.wake)
 	return dir.Remove(name) // if it cannot be removed, others can be woken all the same
 }
@@ -71,10 +75,7 @@ func (b *bedroom) furnish(log *wal.Log) error {
 // wake wakes the participant in a slot, of this handle or of any other. The dead
 // need no waking, and who is missed looks by itself.
 func (b *bedroom) wake(slot int) {
-	b.mu.Lock()
-	waker := b.waker
-	b.mu.Unlock()
-	if waker != nil {
+	if waker := b.waker.Load(); waker != nil {
 		_ = waker.Wake(socketName(slot))
 	}
 }
@@ -100,14 +101,11 @@ func (b *bedroom) close() error {
 
 // leave gives back what waking others needs; nothing is appended any more.
 func (b *bedroom) leave() error {
-	b.mu.Lock()
-	waker, dir := b.waker, b.dir
-	b.waker = nil
-	b.mu.Unlock()
+	waker := b.waker.Swap(nil)
 	if waker == nil {
 		return nil
 	}
-	return errors.Join(waker.Close(), dir.Close())
+	return errors.Join(waker.Close(), b.dir.Close())
 }
 
 // wakeAll wakes the sleepers of this handle. b.mu is held.
@@ -129,15 +127,7 @@ type sleeper struct {
 func (b *bedroom) lieDown(r wal.Reason) *sleeper {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.shut && b.socket == nil {
-		perm := fs.FileMode(0o600)
-		if b.log.Settings().GroupAccess {
-			perm = 0o660
-		}
-		socket, err := b.dir.Bind(b.name, perm)
-		b.socket, b.shut = socket, err != nil // a directory that cannot be written, perhaps
-	}
-	if b.shut {
+	if b.shut || b.socket == nil && !b.makeSocket() {
 		return nil
 	}
 	// In this order: once the mark is seen, whoever receives for us must find us.
@@ -148,6 +138,27 @@ func (b *bedroom) lieDown(r wal.Reason) *sleeper {
 		return nil
 	}
 	return s
+}
+
+// makeSocket makes the handle's socket, if that is possible. What is in the way, no
+// free descriptor perhaps, may pass: it is tried again, no oftener than one would
+// wake up. b.mu is held.
+func (b *bedroom) makeSocket() bool {
+	now := time.Now()
+	if now.Before(b.again) {
+		return false
+	}
+	perm := fs.FileMode(0o600)
+	if b.log.Settings().GroupAccess {
+		perm = 0o660
+	}
+	socket, err := b.dir.Bind(b.name, perm)
+	if err != nil {
+		b.again = now.Add(longestSleep)
+		return false
+	}
+	b.socket = socket
+	return true
 }
 
 // getUp ends a sleep that was announced.
@@ -188,6 +199,7 @@ func (s *sleeper) sleep(ctx context.Context) error {
 		defer close(cancelled)
 		_ = socket.Wake() // else the sleep ends by itself
 	})
+	step.At(step.SleepLooked)
 	_, err := socket.Wait(limit)
 	if !stop() {
 		<-cancelled // it has the socket in hand

@@ -223,6 +223,35 @@ func TestWhereNoSocketCanBeReadersPoll(t *testing.T) {
 	ends(t, "the reader", done, nil)
 }
 
+func TestWhatKeepsASocketFromBeingMadeMayPass(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "q")
+	q := sleepy(t, dir, Options{Durability: SyncNever})
+	inTheWay := filepath.Join(dir, "wake", socketName(0))
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := sleepyReader(t, q, ReaderOptions{})
+	polls := nextIn(t, t.Context(), r)
+	testx.Eventually(t, 20*time.Second, func() bool {
+		q.bed.mu.Lock()
+		defer q.bed.mu.Unlock()
+		return !q.bed.again.IsZero()
+	}, "the reader does not try to make a socket")
+	if _, err := q.Append(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, "a reader that polls", polls, nil)
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	done := nextIn(t, t.Context(), r)
+	asleep(t, q, 1)
+	if _, err := q.Append(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, "the reader", done, nil)
+}
+
 func TestTheSocketOfADeadProcessIsRemovedByWhoTakesItsSlot(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "q")
 	q := sleepy(t, dir, Options{})

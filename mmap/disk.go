@@ -43,6 +43,7 @@ const (
 	DiskRename                      // Dir, Name, ToDir, ToName
 	DiskAllocate                    // File, Off, N
 	DiskWrite                       // File, Off, Data
+	DiskTouch                       // Region, Off, N: made dirty without a change
 	DiskMap                         // File, Region
 	DiskUnmap                       // Region
 	DiskSyncFile                    // File

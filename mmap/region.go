@@ -80,6 +80,7 @@ func (r *Region) Touch(off, n int64) {
 	for at := off &^ (PageSize - 1); at < off+n; at += PageSize {
 		r.Word(at).Add(0)
 	}
+	_ = did(DiskOp{Kind: DiskTouch, Region: r, Off: off, N: n}, nil)
 }
 
 // Rename says that the file got another name, for messages and faults. Nobody

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/walq/walq/internal/step"
 )
 
 // A Dir is a directory of sockets.
@@ -66,7 +68,8 @@ func (d *Dir) Bind(name string, perm fs.FileMode) (*Socket, error) {
 	if err := d.Remove(name); err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	step.At(step.SocketUnlinked)
+	fd, err := newSocket()
 	if err != nil {
 		return nil, d.fail("socket", name, err)
 	}
@@ -74,19 +77,31 @@ func (d *Dir) Bind(name string, perm fs.FileMode) (*Socket, error) {
 	if err := unix.Bind(fd, d.address(name)); err != nil {
 		return nil, errors.Join(d.fail("bind", name, err), unix.Close(fd))
 	}
+	step.At(step.SocketBound)
 	if err := unix.Fchmodat(int(d.f.Fd()), name, uint32(perm.Perm()), 0); err != nil {
 		return nil, errors.Join(d.fail("chmod", name, err), s.Close())
 	}
+	step.At(step.SocketReady)
 	return s, nil
+}
+
+func newSocket() (int, error) {
+	return unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 }
 
 // Close closes the socket and removes its name.
 func (s *Socket) Close() error {
-	return errors.Join(unix.Close(s.fd), s.dir.Remove(s.name))
+	err := unix.Close(s.fd)
+	step.At(step.SocketClosed)
+	return errors.Join(err, s.dir.Remove(s.name))
 }
 
-// Wait blocks until a wake-up comes or the time is over, and takes every wake-up
-// that is there. It reports whether there was one.
+// maxDrain is how many wake-ups one Wait takes: more than a socket's queue holds,
+// and few enough that somebody who floods it cannot keep Wait from returning.
+const maxDrain = 1024
+
+// Wait blocks until a wake-up comes or the time is over, and takes the wake-ups
+// that are there. It reports whether there was one.
 func (s *Socket) Wait(limit time.Duration) (woken bool, err error) {
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	ts := unix.NsecToTimespec(max(limit, 0).Nanoseconds())
@@ -94,7 +109,7 @@ func (s *Socket) Wait(limit time.Duration) (woken bool, err error) {
 		return false, s.dir.fail("poll", s.name, err)
 	}
 	var b [8]byte
-	for {
+	for range maxDrain {
 		_, _, err := unix.Recvfrom(s.fd, b[:], unix.MSG_DONTWAIT)
 		switch err {
 		case nil:
@@ -106,10 +121,14 @@ func (s *Socket) Wait(limit time.Duration) (woken bool, err error) {
 			return woken, s.dir.fail("receive", s.name, err)
 		}
 	}
+	return woken, nil
 }
 
 // Wake wakes whoever waits, in this process: how a wait is cancelled.
-func (s *Socket) Wake() error { return s.dir.send(s.fd, s.name) }
+func (s *Socket) Wake() error {
+	_, err := s.dir.send(s.fd, s.name) // a full queue is a wake-up
+	return err
+}
 
 // A Waker sends wake-ups. It is safe for concurrent use, except Close.
 type Waker struct {
@@ -119,7 +138,7 @@ type Waker struct {
 
 // NewWaker makes a waker for the sockets of a directory.
 func (d *Dir) NewWaker() (*Waker, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := newSocket()
 	if err != nil {
 		return nil, d.fail("socket", "", err)
 	}
@@ -131,19 +150,39 @@ func (w *Waker) Close() error { return unix.Close(w.fd) }
 
 // Wake sends a wake-up to the socket of that name. It never blocks: a socket
 // whose queue is full has wake-ups enough. ErrGone: nobody listens there.
-func (w *Waker) Wake(name string) error { return w.dir.send(w.fd, name) }
+//
+// The kernel says the same where the queue of the receiver is full and where the
+// sender's own buffer is: what was sent to those who never receive again, because
+// they are stopped or read no more, counts against the sender until they close,
+// and about 280 of them would keep it from waking anybody. So what is refused is
+// sent once more from a socket without a past.
+func (w *Waker) Wake(name string) error {
+	full, err := w.dir.send(w.fd, name)
+	if !full {
+		return err
+	}
+	fd, err := newSocket()
+	if err != nil {
+		return w.dir.fail("socket", name, err)
+	}
+	_, err = w.dir.send(fd, name)
+	return errors.Join(err, unix.Close(fd))
+}
 
-func (d *Dir) send(fd int, name string) error {
+// send sends a wake-up without blocking. full: the kernel had no room for it.
+func (d *Dir) send(fd int, name string) (full bool, err error) {
 	for {
 		err := unix.Sendto(fd, []byte{1}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, d.address(name))
 		switch err {
-		case nil, unix.EAGAIN, unix.ENOBUFS:
-			return nil
+		case nil:
+			return false, nil
+		case unix.EAGAIN, unix.ENOBUFS:
+			return true, nil
 		case unix.EINTR:
 		case unix.ECONNREFUSED, unix.ENOENT:
-			return fmt.Errorf("%w: %w", ErrGone, err)
+			return false, fmt.Errorf("%w: %w", ErrGone, err)
 		default:
-			return d.fail("send", name, err)
+			return false, d.fail("send", name, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sock
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -108,6 +109,33 @@ func TestASocketWhoseOwnerDiedIsGoneAndIsReplaced(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(path, "s")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the name is left: %v", err)
+	}
+}
+
+// What lies unread in sockets counts against who sent it. Far more of them than
+// its buffer is good for are stopped, or read no more.
+func TestThoseWhoNeverReceiveKeepNobodyFromBeingWoken(t *testing.T) {
+	d, _ := newDir(t)
+	w := newWaker(t, d)
+	const many = 600
+	for i := range many {
+		s := bind(t, d, fmt.Sprint("idle", i))
+		defer func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := w.Wake(fmt.Sprint("idle", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := bind(t, d, "s")
+	if err := w.Wake("s"); err != nil {
+		t.Error(err)
+	}
+	wantWoken(t, s, 0, true)
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -99,6 +99,23 @@ func (c *control) raiseDurable(s *seg, at segment.Cursor) {
 	segment.RaiseMax(c.word(ctlDurableFirst), s.First)
 }
 
+// announceTrim says, in the sector of the durable position and before that is
+// raised, that everything below first is about to go.
+func (c *control) announceTrim(first uint64) {
+	c.word(ctlTrimCheck).Store(^first)
+	c.word(ctlTrimTo).Store(first)
+}
+
+// announced is the number to which trimming was to raise the oldest one, 0 if it
+// did, or if there is none.
+func (c *control) announced() uint64 {
+	to := c.word(ctlTrimTo).Load()
+	if c.word(ctlTrimCheck).Load() != ^to || to <= c.oldest() {
+		return 0
+	}
+	return to
+}
+
 func (c *control) oldest() uint64 { return c.word(ctlOldest).Load() }
 
 func (c *control) record(off int64) (rec []byte, generation uint64, next []byte, err error) {

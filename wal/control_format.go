@@ -72,6 +72,8 @@ const (
 	ctlDurable       = 8192 // position
 	ctlDurableSeq    = 8200 // sequence number of the first message not durable
 	ctlDurableFirst  = 8208 // first sequence number of the segment that durable lies in; a hint
+	ctlTrimTo        = 8216 // sequence number: oldest is about to be raised to it; in the sector of durable
+	ctlTrimCheck     = 8224 // its complement
 	ctlSettled       = 8320 // position
 	ctlSettledFirst  = 8328 // likewise
 	ctlPoison        = 8448 // 0 none, 1 being written, 2 poisoned

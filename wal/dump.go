@@ -318,6 +318,8 @@ func (p controlPage) words() []segment.Field {
 		{Offset: ctlDurable, Name: "durable", Value: p.position(ctlDurable)},
 		{Offset: ctlDurableSeq, Name: "durable sequence", Value: p.word(ctlDurableSeq)},
 		{Offset: ctlDurableFirst, Name: "durable segment", Value: p.word(ctlDurableFirst)},
+		{Offset: ctlTrimTo, Name: "trim to", Value: p.word(ctlTrimTo)},
+		{Offset: ctlTrimCheck, Name: "trim check", Value: p.word(ctlTrimCheck)},
 		{Offset: ctlSettled, Name: "settled", Value: p.position(ctlSettled)},
 		{Offset: ctlSettledFirst, Name: "settled segment", Value: p.word(ctlSettledFirst)},
 		{Offset: ctlPoison, Name: "poison", Value: p.word(ctlPoison)},

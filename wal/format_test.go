@@ -250,6 +250,8 @@ var formatBindings = []formatBinding{
 	{"control shared words", "durable", "offset", "ctlDurable", 8},
 	{"control shared words", "durable sequence", "offset", "ctlDurableSeq", 8},
 	{"control shared words", "durable segment", "offset", "ctlDurableFirst", 8},
+	{"control shared words", "trim to", "offset", "ctlTrimTo", 8},
+	{"control shared words", "trim check", "offset", "ctlTrimCheck", 8},
 	{"control shared words", "settled", "offset", "ctlSettled", 8},
 	{"control shared words", "settled segment", "offset", "ctlSettledFirst", 8},
 	{"control shared words", "poison", "offset", "ctlPoison", 8},

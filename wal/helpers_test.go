@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,17 +31,21 @@ func TestMain(m *testing.M) {
 	mmap.UseHeapFiles(testx.Race)
 	code := m.Run()
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/walq/walq/wal.neverAgain")); err != nil {
 			fmt.Println(err)
 			code = 1
 		}
-		if n := mmap.Mappings(); n != 0 {
+		if n := mmap.Mappings(); n != 0 && !killedWithin.Load() {
 			fmt.Printf("%d mappings are left behind\n", n)
 			code = 1
 		}
 	}
 	os.Exit(code)
 }
+
+// killedWithin: a handle was killed within this process, and what it had not made
+// known to anyone stays mapped.
+var killedWithin atomic.Bool
 
 // child is a writer process: it appends as many messages as the environment
 // says, waits for each to be durable, and prints its number.

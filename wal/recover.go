@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -74,6 +73,9 @@ func (l *Log) recover() error {
 	l.ctl.word(ctlGather).Store(0)
 	l.clearWaiters()
 	l.removeSockets()
+	if err := l.finishTrim(); err != nil {
+		return err
+	}
 	s, err := l.keptSegment()
 	if err != nil {
 		return err
@@ -96,6 +98,9 @@ func (l *Log) recover() error {
 	default:
 		return l.recoverPowerLoss(b)
 	}
+	if err := l.forgetTheDead(); err != nil {
+		return err
+	}
 	// The removal of the clean mark and the id of this boot are on disk before
 	// anyone claims: else a power loss would find the mark of an earlier end.
 	b.id, b.clean = l.bootID, false
@@ -111,31 +116,6 @@ func (l *Log) syncControl() error {
 		return l.poison(err)
 	}
 	return nil
-}
-
-// removeSockets removes what processes left that died asleep and whose slot nobody
-// took since. The caller is alone. Nothing depends on it but tidiness.
-func (l *Log) removeSockets() {
-	err := func() error {
-		wake, err := l.dir.OpenDir(wakeName)
-		if err != nil {
-			return err
-		}
-		names, err := wake.Names()
-		for _, name := range names {
-			err = errors.Join(err, wake.Unlink(name))
-		}
-		return errors.Join(err, wake.Close())
-	}()
-	if err != nil && !isNotExist(err) {
-		l.warn("cannot remove the sockets of the dead", "err", err)
-	}
-}
-
-func (l *Log) clearWaiters() {
-	for off := int64(ctlWaiters); off < ctlParticipants; off += 8 {
-		l.ctl.word(off).Store(0)
-	}
 }
 
 // A scan walks the log from the segment of the durable position on and checks
@@ -433,24 +413,6 @@ func (l *Log) keptSegment() (*seg, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// removeTrimmed removes segments below the oldest kept sequence number: an
-// unlink may come back after a power loss. The caller has checked that number.
-func (l *Log) removeTrimmed() error {
-	firsts, err := segmentNames(l.log)
-	if err != nil {
-		return err
-	}
-	for _, first := range firsts {
-		if first >= l.ctl.oldest() {
-			break
-		}
-		if err := l.log.Unlink(segment.Name(first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // markClean leaves the log synced, without claims, and says so. The caller is

@@ -4,6 +4,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -53,6 +54,7 @@ func (w *world) check(c tornCut, level int) {
 	withoutKeeper(l)
 	got := w.read(c, level, l)
 	w.checkPromises(c, level, l, got)
+	w.checkAnother(c, level, dir, got)
 	next := w.appendOn(c, level, l, got)
 	if level < 3 && w.chance(0.1) {
 		cut("appending", next.cut(""))
@@ -114,10 +116,11 @@ func (w *world) checkPromises(c tornCut, level int, l *Log, got []promise) {
 	there := make(map[uint64]bool, len(got))
 	for _, p := range got {
 		there[p.seq] = true
-		if body, ok := truth[p.seq]; !ok || body != p.body {
+		if body, ok := truth[p.seq]; ok && body != p.body || !ok && !c.facts.maybe[p.body] {
 			w.fail(c, level, "message %d is %.40q, want %.40q (appended: %v)", p.seq, p.body, body, ok)
 		}
 	}
+	w.checkTogether(c, level, got)
 	must := c.facts.acked[:c.acked]
 	if c.killed {
 		must = c.facts.appended[:c.appended]
@@ -142,6 +145,42 @@ func (w *world) checkPromises(c tornCut, level int, l *Log, got []promise) {
 	}
 }
 
+// checkTogether: a batch is there whole or not at all, and nothing is there twice.
+func (w *world) checkTogether(c tornCut, level int, got []promise) {
+	bodies := make(map[string]bool, len(got))
+	for _, p := range got {
+		if bodies[p.body] {
+			w.fail(c, level, "%.40q is there twice", p.body)
+		}
+		bodies[p.body] = true
+	}
+	for _, batch := range c.facts.together {
+		n := 0
+		for _, b := range batch {
+			if bodies[b] {
+				n++
+			}
+		}
+		if n != 0 && n != len(batch) {
+			w.fail(c, level, "%d of the %d messages of a batch are there", n, len(batch))
+		}
+	}
+}
+
+// checkAnother: who opens the queue after the recovery sees the same.
+func (w *world) checkAnother(c tornCut, level int, dir string, want []promise) {
+	l, err := Open(context.Background(), dir, Options{ReadOnly: true})
+	if err != nil {
+		w.fail(c, level, "open for reading: %v", err)
+	}
+	if got := w.read(c, level, l); !slices.Equal(got, want) {
+		w.fail(c, level, "another handle reads %d messages, want the same %d", len(got), len(want))
+	}
+	if err := l.Close(); err != nil {
+		w.fail(c, level, "close: %v", err)
+	}
+}
+
 // appendOn appends behind what was recovered: the numbers are new. It returns the
 // facts from here on: what was recovered, and what was appended, is on stable
 // storage.
@@ -154,6 +193,9 @@ func (w *world) appendOn(c tornCut, level int, l *Log, got []promise) *tornFacts
 	for range 2 {
 		b := w.body()
 		a, err := l.Append(nil, b)
+		if w.broken && errors.Is(err, ErrPoisoned) {
+			break
+		}
 		if err != nil {
 			w.fail(c, level, "append: %v", err)
 		}
@@ -166,7 +208,7 @@ func (w *world) appendOn(c tornCut, level int, l *Log, got []promise) *tornFacts
 		}
 		all = append(all, promise{a.Seq, string(b)})
 	}
-	return &tornFacts{appended: all, acked: all, gone: l.ctl.oldest()}
+	return &tornFacts{appended: all, acked: all, gone: l.ctl.oldest(), maybe: map[string]bool{}}
 }
 
 // tornImages checks n worlds, each with some dozens of images.

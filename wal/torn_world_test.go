@@ -5,22 +5,25 @@ package wal
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/walq/walq/internal/step"
 	"github.com/walq/walq/internal/torn"
+	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
 )
 
 // A world is a queue that several handles work on, one step at a time, decided by
-// a seed: at every step of a protocol another handle may do something, and power
-// may be cut.
+// a seed: at every step of a protocol another handle may do something, the process
+// may be killed, and power may be cut.
 type world struct {
 	t      *testing.T
 	seed   uint64
@@ -28,8 +31,13 @@ type world struct {
 	dir    string
 	disk   *torn.Disk
 	hands  []*hand
-	within int // operations that are under way, one within the other
+	within int   // operations that are under way, one within the other
+	acting *hand // whose the outermost of them is
+	killed chan struct{}
+	broken bool // a sync failed: whatever says so is right
 	bodies int
+	big    float64 // probability of a body that takes a good part of a segment
+	syncs  float64 // probability that somebody asks for a sync
 
 	facts tornFacts
 	cuts  []tornCut
@@ -39,6 +47,7 @@ type world struct {
 type hand struct {
 	l     *Log
 	busy  bool
+	dead  bool // killed in the middle of something
 	o     Options
 	claim *InPlace
 	watch watch
@@ -46,9 +55,11 @@ type hand struct {
 
 // tornFacts are what was promised up to a moment.
 type tornFacts struct {
-	appended []promise // returned to the caller, and so visible to all
-	acked    []promise // and on stable storage
-	gone     uint64    // what lies below may have been trimmed
+	appended []promise       // returned to the caller, and so visible to all
+	acked    []promise       // and on stable storage
+	gone     uint64          // what lies below may have been trimmed
+	together [][]string      // bodies that are there all or none
+	maybe    map[string]bool // bodies whose append never returned
 }
 
 type promise struct {
@@ -68,7 +79,13 @@ type tornCut struct {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	return &world{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), dir: filepath.Join(tornDir(t), "q")}
+	random := rand.New(rand.NewPCG(seed, 0))
+	return &world{
+		t: t, seed: seed, random: random, dir: filepath.Join(tornDir(t), "q"),
+		facts: tornFacts{maybe: map[string]bool{}},
+		big:   []float64{0.05, 0.3, 0.8}[random.IntN(3)],
+		syncs: []float64{0.02, 0.2, 0.8}[random.IntN(3)],
+	}
 }
 
 // tornDir is a directory in memory, if there is one: nothing here needs a disk.
@@ -105,14 +122,17 @@ func (w *world) run(operations int) {
 		settings.MaxBytes = 4 * segment.MinSize
 	}
 	for range 2 + w.random.IntN(2) {
-		o := Options{Create: &settings, StallTimeout: time.Millisecond, Durability: Durability(w.random.IntN(4))}
-		if o.Durability == SyncInterval {
-			o.Durability = 0
+		o := Options{Create: &settings, StallTimeout: time.Millisecond}
+		if w.chance(0.3) {
+			o.Durability = []Durability{SyncAlways, SyncNever}[w.random.IntN(2)]
 		}
 		w.hands = append(w.hands, &hand{o: o})
 	}
+	if w.chance(0.2) {
+		w.breakSyncs(w.random.IntN(60))
+	}
 	for range operations {
-		w.operate(w.hands[w.random.IntN(len(w.hands))])
+		w.perform(w.hands[w.random.IntN(len(w.hands))])
 	}
 	for _, h := range w.hands {
 		w.leave(h)
@@ -132,16 +152,101 @@ func hangOnEveryStep(f func(step.ID)) (restore func()) {
 	}
 }
 
+// perform lets a handle do something, until it is done or killed in it.
+func (w *world) perform(h *hand) {
+	w.acting, w.killed = h, make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.operate(h)
+	}()
+	select {
+	case <-done:
+	case <-w.killed:
+		w.within = 0
+		bury(w.t, h)
+	}
+	if w.t.Failed() {
+		w.t.FailNow()
+	}
+}
+
+// kill ends the process that is acting, in the middle of what it does: its
+// goroutine never goes on, and the kernel frees its locks. Nobody is killed in the
+// middle of opening: there is no handle yet.
+func (w *world) kill() {
+	if w.acting.l != nil {
+		w.acting.dead = true
+		killedWithin.Store(true)
+		close(w.killed)
+		neverAgain()
+	}
+}
+
+// neverAgain is where killed goroutines stay.
+func neverAgain() { select {} }
+
+// bury gives back what the kernel would of a process that was killed.
+func bury(t *testing.T, h *hand) {
+	l := h.l
+	for p := range l.pending.open {
+		p.own.s = nil // else the garbage collector would end it
+	}
+	for _, s := range l.table.open {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if p := l.keeper.prepared; p != nil {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := l.files.close(); err != nil {
+		t.Error(err)
+	}
+	*h = hand{o: h.o}
+}
+
+// breakSyncs makes the n-th sync from now on fail, and drop what it should have
+// written. Who asked for it may be killed before it can say so.
+func (w *world) breakSyncs(n int) {
+	w.disk.FailSyncs(func(o mmap.DiskOp) (error, func()) {
+		if n--; n != -1 {
+			return nil, nil
+		}
+		w.broken = true
+		return syscall.EIO, func() {
+			if w.within == 1 && w.chance(0.3) {
+				w.kill()
+			}
+		}
+	})
+}
+
 // passed is called at each step of every protocol.
 func (w *world) passed(id step.ID) {
 	w.disk.Look()
-	if w.chance(0.05) {
+	if w.chance(0.04) {
 		w.cutNow(id.String())
+	}
+	if seldom(id) && w.chance(0.3) {
+		for range 4 {
+			w.cutNow(id.String())
+		}
 	}
 	if w.within == 1 && w.chance(0.05) {
 		w.operate(w.hands[w.random.IntN(len(w.hands))])
 		w.disk.Look()
 	}
+	if w.within == 1 && w.chance(0.01) {
+		w.kill()
+	}
+}
+
+// seldom are the steps that hardly any operation passes.
+func seldom(id step.ID) bool {
+	return id >= step.RecoverLocked && id <= step.TrimUnlinked
 }
 
 func (w *world) cutNow(at string) {
@@ -166,7 +271,7 @@ func (w *world) operate(h *hand) {
 	}
 	h.busy = true
 	w.within++
-	defer func() { h.busy = false; w.within-- }()
+	defer func() { h.busy = false; w.within-- }() // never, of the killed
 	if h.l == nil {
 		w.join(h)
 		return
@@ -178,17 +283,20 @@ func (w *world) operate(h *hand) {
 		w.batch(h)
 	case n < 65:
 		w.inPlace(h)
-	case n < 75:
+	case n < 72 && !w.chance(w.syncs):
+		w.append(h)
+	case n < 72:
 		before := len(w.facts.appended)
-		w.must(h.l.Sync(context.Background()), "sync")
-		w.acknowledge(before)
-	case n < 85:
+		if w.done(h.l.Sync(context.Background()), "sync") {
+			w.acknowledge(before)
+		}
+	case n < 80:
 		w.tick(h)
-	case n < 90 && w.within == 1:
+	case n < 90:
 		w.trim(h)
-	case n < 93 && w.within == 1:
+	case n < 92 && w.within == 1:
 		w.leave(h)
-	case n < 97 && w.within == 1:
+	case n < 94 && w.within == 1:
 		w.die(h)
 	}
 }
@@ -200,6 +308,15 @@ func (w *world) must(err error, what string) {
 	}
 }
 
+// done reports whether something went well; it may fail where a sync failed.
+func (w *world) done(err error, what string) bool {
+	if w.broken && (errors.Is(err, ErrPoisoned) || errors.Is(err, syscall.EIO)) {
+		return false
+	}
+	w.must(err, what)
+	return true
+}
+
 // join opens the queue. It waits for nobody: another handle may be in the middle
 // of opening or closing it.
 func (w *world) join(h *hand) {
@@ -207,7 +324,9 @@ func (w *world) join(h *hand) {
 		return
 	}
 	l, err := Open(context.Background(), w.dir, h.o)
-	w.must(err, "open")
+	if !w.done(err, "open") {
+		return
+	}
 	withoutKeeper(l)
 	h.l, h.watch = l, watch{}
 }
@@ -219,19 +338,24 @@ func withoutKeeper(l *Log) { l.keeper.start.Do(func() { close(l.keeper.gone) }) 
 func (w *world) body() []byte {
 	w.bodies++
 	n := w.random.IntN(400)
-	if w.chance(0.3) {
+	if w.chance(w.big) {
 		n = w.random.IntN(12000)
 	}
-	return fmt.Appendf(nil, "%d %s", w.bodies, bytes.Repeat([]byte{byte('a' + w.bodies%26)}, n))
+	b := fmt.Appendf(nil, "%d %s", w.bodies, bytes.Repeat([]byte{byte('a' + w.bodies%26)}, n))
+	w.facts.maybe[string(b)] = true
+	return b
 }
 
 // promised takes down what an append returned.
 func (w *world) promised(h *hand, a Appended, bodies ...[]byte) {
 	for i, b := range bodies {
 		w.facts.appended = append(w.facts.appended, promise{a.Seq + uint64(i), string(b)})
+		delete(w.facts.maybe, string(b))
 	}
-	if h.l.Durability() == SyncAlways || w.chance(0.1) {
-		w.must(h.l.WaitAppended(context.Background(), a), "wait until durable")
+	if h.l.Durability() == SyncAlways || w.chance(w.syncs/2) {
+		if !w.done(h.l.WaitAppended(context.Background(), a), "wait until durable") {
+			return
+		}
 		for _, p := range w.facts.appended { // and all before it
 			if p.seq < a.Seq+uint64(len(bodies)) {
 				w.facts.acked = append(w.facts.acked, p)
@@ -246,8 +370,9 @@ func (w *world) acknowledge(n int) { w.facts.acked = append(w.facts.acked, w.fac
 func (w *world) append(h *hand) {
 	b := w.body()
 	a, err := h.l.Append(nil, b)
-	w.must(err, "append")
-	w.promised(h, a, b)
+	if w.done(err, "append") {
+		w.promised(h, a, b)
+	}
 }
 
 func (w *world) batch(h *hand) {
@@ -257,9 +382,15 @@ func (w *world) batch(h *hand) {
 		b := w.body()
 		parts, bodies = append(parts, segment.Part{Body: b}), append(bodies, b)
 	}
+	var texts []string
+	for _, b := range bodies {
+		texts = append(texts, string(b))
+	}
+	w.facts.together = append(w.facts.together, texts)
 	a, err := h.l.AppendBatch(parts)
-	w.must(err, "append a batch")
-	w.promised(h, a, bodies...)
+	if w.done(err, "append a batch") {
+		w.promised(h, a, bodies...)
+	}
 }
 
 // inPlace claims room and leaves it so, or ends what was left so.
@@ -267,7 +398,7 @@ func (w *world) inPlace(h *hand) {
 	if h.claim == nil {
 		var err error
 		h.claim, err = h.l.ClaimInPlace(nil, 200)
-		w.must(err, "claim")
+		w.done(err, "claim")
 		return
 	}
 	c := h.claim
@@ -276,12 +407,14 @@ func (w *world) inPlace(h *hand) {
 		c.Abort()
 		return
 	}
-	b := w.body()
-	b = append(b, make([]byte, 200)...)[:200]
+	w.bodies++
+	b := fmt.Appendf(nil, "%d %0220d", w.bodies, 0)[:200]
+	w.facts.maybe[string(b)] = true
 	copy(c.Bytes(), b)
 	a, err := c.Commit()
-	w.must(err, "commit")
-	w.promised(h, a, b)
+	if w.done(err, "commit") {
+		w.promised(h, a, b)
+	}
 }
 
 // tick does what the keeper would, as if much time had gone by.
@@ -292,7 +425,7 @@ func (w *world) tick(h *hand) {
 		w.mayGo()
 	}
 	_, err := h.l.tickGuarded(&h.watch)
-	w.must(err, "tick")
+	w.done(err, "tick")
 	if w.chance(0.3) {
 		h.l.prepare(segment.MinSize, 8192)
 	}
@@ -306,16 +439,17 @@ func (w *world) mayGo() {
 }
 
 func (w *world) trim(h *hand) {
-	if len(w.facts.appended) == 0 {
+	if len(w.facts.appended) == 0 || w.within > 1 { // who is acting may have the lock
 		return
 	}
-	before := w.facts.appended[w.random.IntN(len(w.facts.appended))].seq
+	n := len(w.facts.appended)
+	before := w.facts.appended[n-1-w.random.IntN(n)/2].seq
 	w.facts.gone = max(w.facts.gone, before)
 	if h.l.Settings().MaxBytes > 0 {
 		w.mayGo()
 	}
 	_, err := h.l.Trim(context.Background(), before)
-	w.must(err, "trim")
+	w.done(err, "trim")
 }
 
 func (w *world) leave(h *hand) {
@@ -324,15 +458,15 @@ func (w *world) leave(h *hand) {
 	}
 	n := len(w.facts.appended)
 	alone := !slices.ContainsFunc(w.hands, func(o *hand) bool { return o != h && o.l != nil })
-	w.must(h.l.Close(), "close")
-	if alone {
+	h.l.releaseLeaving(&h.watch)
+	if w.done(h.l.Close(), "close") && alone && !w.broken {
 		w.acknowledge(n)
 	}
 	h.l, h.claim = nil, nil
 }
 
 func (w *world) die(h *hand) {
-	h.l.keeper.start.Do(func() {})
+	h.l.releaseLeaving(&h.watch)
 	crash(w.t, h.l)
 	h.l, h.claim = nil, nil
 }

@@ -180,7 +180,9 @@ func (l *Log) removeBelow(first uint64, settings Settings) error {
 	defer l.table.release(n)
 	start := n.Start()
 	if settings.Durability != SyncAlways {
-		// What is removed needs no sync, and nobody can sync it any more.
+		// What is removed needs no sync, and nobody can sync it any more. A power
+		// loss that finds the position raised must find that it goes.
+		l.ctl.announceTrim(first)
 		l.ctl.raiseDurable(n, start)
 		l.wake(WaitDurable)
 	}

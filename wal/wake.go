@@ -78,6 +78,7 @@ func (l *Log) wake(r Reason) {
 			step.At(step.WakeLeafTaken)
 			for ; slots != 0; slots &= slots - 1 {
 				l.waker(64*i + bits.TrailingZeros64(slots))
+				step.At(step.WakeSent)
 			}
 		}
 		return nil

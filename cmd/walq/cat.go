@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +14,8 @@ import (
 )
 
 type catFlags struct {
-	from, topic, key      string
+	from                  position
+	topic, key            string
 	count                 uint64
 	limited               bool // to count
 	follow, durable, null bool
@@ -26,7 +24,7 @@ type catFlags struct {
 
 func newCat() *cobra.Command {
 	var o catFlags
-	cmd := &cobra.Command{
+	cmd := manual{arguments: dirArgument, exits: corrupt + ": what lies before was printed", see: "walq put, walq stat, walq verify"}.on(&cobra.Command{
 		Use:   "cat DIR",
 		Short: "Print the messages of a queue",
 		Long: `Print the messages of the queue in DIR, from the oldest on, up to the end as it
@@ -40,57 +38,50 @@ topic, key, id, headers, and the body, as body_base64 (and key_base64) where it
 is not UTF-8.
 
 Messages show up as soon as they are appended. With --durable they show up once
-no power loss can take them back.`,
+no power loss can take them back. Messages that were trimmed before they could be
+read are named on standard error.
+
+Who may not write to the queue can read it all the same; at its end it is then
+looked at 50 times a second, else cat sleeps until it is woken. On a terminal
+cat shows how far it is, if it prints to a file.`,
 		Example: `  walq cat /tmp/orders --from -10
   walq cat /tmp/orders --follow --topic 'eu.*'
   walq cat /tmp/orders -o json --from 2026-03-01T10:00:00Z --count 100`,
 		Args: arguments("DIR"),
-	}
+	})
 	f := cmd.Flags()
-	f.StringVar(&o.from, "from", "oldest", "where to begin: oldest, newest, SEQ, -N or a time (RFC 3339)")
-	f.Uint64Var(&o.count, "count", 0, "end after so many messages")
+	f.Var(&o.from, "from", "where to begin: oldest, newest, SEQ, -N or a time (RFC 3339)")
+	completeFlag(cmd, "from", positions)
+	f.Uint64Var(&o.count, "count", 0, "end after so many messages (default no limit)")
 	f.BoolVarP(&o.follow, "follow", "f", false, "wait for more at the end")
 	f.BoolVar(&o.durable, "durable", false, "only what is on stable storage")
-	f.StringVar(&o.topic, "topic", "", "only this topic, or with a star at the end all that begin so")
-	f.StringVar(&o.key, "key", "", "only messages with this key")
+	f.StringVar(&o.topic, "topic", "", "only this topic, or with a star at the end all that begin so (default all)")
+	f.StringVar(&o.key, "key", "", "only messages with this key (default all)")
 	f.BoolVar(&o.null, "null", false, "raw: a NUL behind each body instead of a newline")
 	o.output = outputFlag(cmd, "raw", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		position, err := parsePosition(o.from)
-		if err != nil {
-			return err
-		}
 		if o.null && o.output.value == "json" {
 			return usagef("--null is for -o raw")
 		}
 		o.limited = cmd.Flags().Changed("count")
-		return cat(cmd, args[0], position, o)
+		return cat(cmd, args[0], o)
 	}
 	return cmd
 }
 
-func parsePosition(from string) (p walq.Position, err error) {
-	switch from {
-	case "oldest":
-		return walq.Oldest, nil
-	case "newest":
-		return walq.Newest, nil
+// A position is a flag that says where in a queue to begin.
+type position struct{ walq.Position }
+
+func (p *position) Type() string { return "position" }
+
+func (p *position) Set(text string) error {
+	if err := p.UnmarshalText([]byte(text)); err != nil {
+		return errors.New("want oldest, newest, a sequence number, -N, or a time such as 2026-03-01T10:00:00Z")
 	}
-	if last, ok := strings.CutPrefix(from, "-"); ok {
-		if n, err := strconv.ParseInt(last, 10, strconv.IntSize); err == nil && n >= 0 {
-			return walq.Last(int(n)), nil
-		}
-	}
-	if seq, err := strconv.ParseUint(from, 10, 64); err == nil {
-		return walq.At(walq.Seq(seq)), nil
-	}
-	if t, err := time.Parse(time.RFC3339, from); err == nil {
-		return walq.Since(t), nil
-	}
-	return p, usagef("--from %q: want oldest, newest, a sequence number, -N, or a time such as 2026-03-01T10:00:00Z", from)
+	return nil
 }
 
-func cat(cmd *cobra.Command, dir string, from walq.Position, o catFlags) (err error) {
+func cat(cmd *cobra.Command, dir string, o catFlags) (err error) {
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
 	if o.follow {
@@ -103,14 +94,20 @@ func cat(cmd *cobra.Command, dir string, from walq.Position, o catFlags) (err er
 		return noQueue(dir, err)
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	r, err := q.Reader(from, walq.ReaderOptions{Durable: o.durable, Topic: o.topic})
+	r, err := q.Reader(o.from.Position, walq.ReaderOptions{Durable: o.durable, Topic: o.topic})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	p := printer{r: r, out: out, o: o, warn: cmd.PrintErrf}
-	return errors.Join(p.run(ctx), out.Flush())
+	// Behind a pipe is often somebody who writes to the same terminal, and a
+	// follower has no end to come nearer to.
+	if isRegular(cmd.OutOrStdout()) && !o.follow {
+		p.progress = progressOf(cmd)
+		defer p.progress.end()
+	}
+	return besides(p.run(ctx), out.Flush())
 }
 
 // openToRead joins the queue, so that a claim of somebody dead does not hold the
@@ -131,6 +128,9 @@ type printer struct {
 	out  *bufio.Writer
 	o    catFlags
 	warn func(format string, args ...any)
+
+	progress *progress
+	bytes    uint64 // of the bodies that were printed
 }
 
 func (p *printer) run(ctx context.Context) error {
@@ -166,6 +166,10 @@ func (p *printer) run(ctx context.Context) error {
 			return err
 		}
 		printed++
+		p.bytes += uint64(len(m.Body))
+		if p.progress.due() {
+			p.progress.count("printed", printed, p.bytes)
+		}
 	}
 	return stopped(ctx)
 }

@@ -108,7 +108,7 @@ func newDir(t *testing.T) string { return filepath.Join(t.TempDir(), "q") }
 func TestExitStatusAndUsage(t *testing.T) {
 	dir := newDir(t)
 	must(t, "", "create", dir)
-	none := newDir(t)
+	none, file := newDir(t), numbered(t, "line", 1)
 	for _, c := range []struct {
 		args string
 		code int
@@ -124,6 +124,18 @@ func TestExitStatusAndUsage(t *testing.T) {
 		{"create NEW --durability sometimes", 2, "always, interval, never"},
 		{"create NEW --segment-size 3", 1, "3"},
 		{"create DIR", 1, "there is a queue"},
+		{"create FILE", 1, "is no directory"},
+		{"put FILE", 1, "is no directory"},
+		{"cat FILE", 1, "is no directory"},
+		{"set FILE --max-age 1h", 1, "is no directory"},
+		{"set NEW --max-age 1h", 1, "there is no queue"},
+		{"trim NEW", 1, "there is no queue"},
+		{"dump NEW", 1, "no such file"},
+		{"dump DIR", 1, "a directory"},
+		{"help nonsense", 2, `no command "nonsense"`},
+		{"help put more", 2, `no command "put more"`},
+		{"completion tcsh", 2, "tcsh"},
+		{"put DIR --topic \xff", 1, "line 1: append: "},
 		{"put", 2, "DIR is missing"},
 		{"put DIR --batch 0", 2, "1 to 8191"},
 		{"put DIR --batch 8192", 2, "1 to 8191"},
@@ -148,15 +160,15 @@ func TestExitStatusAndUsage(t *testing.T) {
 		{"demo --messages 0", 2, "at least 1"},
 		{"demo --input NEW", 1, "no such file"},
 	} {
-		args := strings.Fields(strings.NewReplacer("DIR", dir, "NEW", none).Replace(c.args))
-		r := call(t, "", args...)
+		args := strings.Fields(strings.NewReplacer("DIR", dir, "NEW", none, "FILE", file).Replace(c.args))
+		r := call(t, "x\n", args...)
 		if r.code != c.code || !strings.Contains(r.talk, c.talk) || r.out != "" {
 			t.Errorf("walq %s: got exit %d, output %q, and\n%s\nwant exit %d, no output, and %q", c.args, r.code, r.out, r.talk, c.code, c.talk)
 		}
-		if usage := strings.Contains(r.talk, "Usage:"); usage != (c.code == exitUsage) {
+		if usage := strings.Contains(r.talk, "Usage:\n  walq"); usage != (c.code == exitUsage) {
 			t.Errorf("walq %s: exit %d, usage shown: %v", c.args, r.code, usage)
 		}
-		if c.code == exitError && strings.Count(r.talk, "\n") != 1 {
+		if c.code == exitError && strings.Count(strings.TrimPrefix(r.talk, "appended no messages\n"), "\n") != 1 {
 			t.Errorf("walq %s: got %q, want one line", c.args, r.talk)
 		}
 		if _, err := os.Stat(none); err == nil {
@@ -165,11 +177,12 @@ func TestExitStatusAndUsage(t *testing.T) {
 	}
 }
 
-func TestHelpHasExamples(t *testing.T) {
-	for _, name := range []string{"", "demo", "create", "set", "put", "cat", "stat", "verify", "dump", "trim"} {
-		args := append(strings.Fields(name), "--help")
-		if out := must(t, "", args...); !strings.Contains(out, "Examples:\n  ") || !strings.Contains(out, "walq "+name) {
-			t.Errorf("walq %s --help: got %q", name, out)
+// A variable that is not set must not name the working directory.
+func TestAnEmptyArgumentNamesNothing(t *testing.T) {
+	for _, args := range [][]string{{"cat", ""}, {"put", ""}, {"create", ""}, {"dump", ""}, {"trim", "", "--before", "9", "--yes"}} {
+		r := call(t, "x\n", args...)
+		if r.code != exitUsage || r.out != "" || !strings.Contains(r.talk, " is empty\n") {
+			t.Errorf("walq %q: got exit %d, %q and %q, want 2 and why", args, r.code, r.out, r.talk)
 		}
 	}
 }

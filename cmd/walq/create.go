@@ -16,24 +16,33 @@ func newCreate() *cobra.Command {
 	var segment, maxBytes size
 	var maxAge age
 	var group bool
-	cmd := &cobra.Command{
+	cmd := manual{
+		arguments: "DIR  where the queue is to be: a directory that is empty or not there",
+		exits:     corrupt, see: "walq set, walq put, walq stat",
+	}.on(&cobra.Command{
 		Use:   "create DIR",
 		Short: "Make a queue",
-		Long: `Make a queue in the directory DIR, which is made too if it is missing. What is
-not given gets a default: segments of 64 MiB, no limits, durability always.
+		Long: `Make a queue in the directory DIR, which is made too if it is missing. The limits
+can be changed later, what else is given here cannot.
+
+Appends are acknowledged, with durability always, once they are on stable storage;
+with interval at once, and synced every 100 ms; with never at once, and synced when
+the kernel likes. A writer can choose another durability for itself.
+
+A message fits one file of the log, and trimming removes whole files.
 
 With --group-access all members of the directory's group can use the queue, else
 only the user who makes it.`,
 		Example: `  walq create /var/lib/orders
   walq create /tmp/events --segment-size 4M --max-bytes 1G --max-age 7d --durability interval`,
 		Args: arguments("DIR"),
-	}
+	})
 	f := cmd.Flags()
-	f.Var(&segment, "segment-size", "size of one file of the log, 64K to 1G")
-	f.Var(&maxBytes, "max-bytes", "beyond this the oldest messages may be trimmed")
-	f.Var(&maxAge, "max-age", "beyond this messages may be trimmed")
+	f.Var(&segment, "segment-size", "size of one file of the log in bytes, 64K to 1G (default 64M)")
+	f.Var(&maxBytes, "max-bytes", "beyond so many bytes the oldest messages may be trimmed (default no limit)")
+	f.Var(&maxAge, "max-age", "messages older than this may be trimmed, as 36h or 7d (default no limit)")
 	durability := durabilityFlag()
-	f.Var(durability, "durability", "when an append is acknowledged: synced, or earlier")
+	durability.flag(cmd, "durability", "", "when an append is acknowledged (default always)")
 	f.BoolVar(&group, "group-access", false, "let the directory's group use the queue")
 	output := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -67,7 +76,7 @@ func create(ctx context.Context, dir string, o walq.QueueOptions) (s walq.Stats,
 		return s, errors.Join(fmt.Errorf("there is a queue at %s already", dir), q.Close())
 	}
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, walq.ErrNotQueue) {
-		return s, err
+		return s, noDirectory(dir, err)
 	}
 	q, err = walq.Open(ctx, dir, walq.Options{Create: &o, Role: "create"})
 	if err != nil {

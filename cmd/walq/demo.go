@@ -37,7 +37,7 @@ const (
 
 func newDemo() *cobra.Command {
 	var o demoFlags
-	cmd := &cobra.Command{
+	cmd := manual{exits: "1    error, or anything is lost, torn, or there twice", see: "walq put, walq cat, walq verify"}.on(&cobra.Command{
 		Use:   "demo",
 		Short: "See processes die and a queue that loses nothing",
 		Long: `Several processes append the lines of a text to a queue and several others read
@@ -46,20 +46,24 @@ SIGKILL and replaced. In the end a separate process reads the queue and accounts
 for everything: each line that was acknowledged to a producer must be there under
 its number, whole, once, and in order, and every consumer must have seen it.
 
-The exit status is 1 if anything is lost, torn, or there twice.`,
+-o json prints appended, delivered, lost, duplicates, torn, disordered,
+unacknowledged, faults, killed, msgs_per_s, latency_p50_ns, latency_p99_ns, and
+what it was run with.`,
 		Example: `  walq demo
   walq demo --messages 100000 --producers 4 --keep /tmp/demo
   walq demo --input words.txt -o json | jq .lost`,
 		Args: arguments(),
-	}
+	})
 	f := cmd.Flags()
-	f.StringVar(&o.input, "input", "", "a text to use instead of the one the program carries")
-	f.StringVar(&o.keep, "keep", "", "leave the queue and the lists of the processes in this directory")
+	f.StringVar(&o.input, "input", "", "a text `file` (default one that the program carries)")
+	f.StringVar(&o.keep, "keep", "", "leave the queue and the lists of the processes in this empty `directory` (default none is left)")
 	f.IntVar(&o.messages, "messages", 20000, "how many messages in all")
-	f.IntVar(&o.producers, "producers", 3, "how many producers")
-	f.IntVar(&o.consumers, "consumers", 3, "how many consumers")
+	f.IntVar(&o.producers, "producers", 3, "how many producers, 1 to 100")
+	f.IntVar(&o.consumers, "consumers", 3, "how many consumers, 1 to 100")
 	f.Uint64Var(&o.seed, "seed", 0, "kill at the moments that this number gives (default: a new one each time)")
 	o.output = outputFlag(cmd, "text", "json")
+	completeFlag(cmd, "input", files)
+	completeFlag(cmd, "keep", directories)
 	cmd.AddCommand(newProducer(), newConsumer(), newAccount())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.messages < 1 || o.producers < 1 || o.consumers < 1 || o.producers > 100 || o.consumers > 100 {
@@ -171,7 +175,9 @@ func perform(cmd *cobra.Command, s *script) (p *performance, err error) {
 	for _, part := range producers {
 		g.play(part, &producing)
 	}
+	stopWatching := g.watch(progressOf(cmd))
 	producing.Wait()
+	stopWatching()
 	took := time.Since(g.start)
 	if ctx.Err() == nil {
 		g.say("all %d lines are acknowledged", s.Messages)

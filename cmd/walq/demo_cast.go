@@ -158,3 +158,38 @@ func (c *lineCounter) close() {
 		c.file.Close()
 	}
 }
+
+// watch shows on a terminal how far the producers are, until stop is called.
+func (g *stage) watch(p *progress) (stop func()) {
+	if p == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(g.ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer p.end()
+		lists := make([]lineCounter, g.s.Producers)
+		for tick := time.NewTicker(progressEvery); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				for i := range lists {
+					lists[i].close()
+				}
+				return
+			case <-tick.C:
+			}
+			acknowledged := 0
+			for i := range lists {
+				lists[i].path = g.s.ackedFile(i + 1)
+				n, _ := lists[i].count() // what cannot be read, the account tells
+				acknowledged += n
+			}
+			p.show("%d of %d lines acknowledged", acknowledged, g.s.Messages)
+		}
+	})
+	return func() {
+		cancel()
+		watching.Wait()
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +23,8 @@ import (
 func newDump() *cobra.Command {
 	var frames uint64
 	var body int
-	cmd := &cobra.Command{
-		Use:   "dump FILE",
+	cmd := manual{arguments: "PATH  a file of a queue: log/*.seg or walq.ctl", exits: corrupt + ": what can be read of it was shown", see: "walq verify, walq cat"}.on(&cobra.Command{
+		Use:   "dump PATH",
 		Short: "Show a file of a queue, field by field",
 		Long: `Show a segment (log/*.seg) or the control file (walq.ctl) of a queue as it lies:
 every field of its header, the shared words, and of a segment every frame, up to
@@ -37,14 +38,17 @@ to standard error, and the exit status is 3.
 		Example: `  walq dump /tmp/orders/walq.ctl
   walq dump /tmp/orders/log/00000000000000000001.seg --frames 10
   walq dump /tmp/orders/log/00000000000000000001.seg -o json | jq 'select(.crc_ok == false)'`,
-		Args: arguments("FILE"),
-	}
-	cmd.Flags().Uint64Var(&frames, "frames", 0, "end after so many frames; a batch counts as one")
+		Args: arguments("PATH"),
+	})
+	cmd.Flags().Uint64Var(&frames, "frames", 0, "end after so many frames, a batch counts as one (default all)")
 	cmd.Flags().IntVar(&body, "body", 32, "show so many bytes of each body")
 	output := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if body < 0 {
 			return usagef("--body %d: want 0 or more", body)
+		}
+		if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a directory, not a file of a walq queue: choose walq.ctl or one of log/*.seg", args[0])
 		}
 		out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 		d := dump{
@@ -55,13 +59,13 @@ to standard error, and the exit status is 3.
 		switch {
 		case cmd.Context().Err() != nil:
 			err = stopped(cmd.Context())
-		case d.faults > 0 && (err == nil || errors.Is(err, errLimit) || errors.Is(err, wal.ErrCorrupt)):
+		case d.faults > 0 && (err == nil || errors.Is(err, errLimit) || errors.Is(err, wal.ErrCorrupt) || errors.Is(err, errPipeClosed)):
 			err = fmt.Errorf("%w: %s in %s", errFaults, plural(d.faults, "fault"), args[0])
 		case errors.Is(err, errLimit):
 			err = nil
 		}
 		// What was found goes first, whatever else went wrong.
-		return cmp.Or(out.Flush(), err)
+		return besides(err, out.Flush())
 	}
 	return cmd
 }

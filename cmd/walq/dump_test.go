@@ -143,10 +143,10 @@ func TestDumpOfWhatIsNoFileOfAQueueIsASentence(t *testing.T) {
 	dir := newDir(t)
 	must(t, "x\n", "put", dir)
 	for args, want := range map[string]result{
-		dir:                               {exitError, "", "not a file of a walq queue"},
+		dir:                               {exitError, "", "a directory, not a file of a walq queue"},
 		filepath.Join(dir, "walq.lock"):   {exitError, "", "not a file of a walq queue"},
 		filepath.Join(dir, "nothing"):     {exitError, "", "no such file"},
-		"":                                {exitUsage, "", "FILE is missing"},
+		"":                                {exitUsage, "", "PATH is missing"},
 		firstSegment(dir) + " --body -1":  {exitUsage, "", "want 0 or more"},
 		firstSegment(dir) + " --frames x": {exitUsage, "", "frames"},
 	} {

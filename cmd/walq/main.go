@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/walq/walq"
 )
@@ -33,12 +34,12 @@ func main() {
 	ctx := interruptible(context.Background())
 	// Without this a write to a closed pipe would end the process by a signal.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, stdout{os.Stdout}, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, stdout{os.Stdout, ctx}, os.Stderr))
 }
 
 // run is one call of the program. It returns the exit status.
-func run(ctx context.Context, args []string, in io.Reader, out, talk io.Writer) int {
-	root := newRoot()
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	root, talk := newRoot(), newTalk(errs)
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -49,10 +50,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, talk io.Writer) 
 	}
 	code := exitCode(ctx, err)
 	if code != exitOK && code < exitSignal { // else the user knows
-		fmt.Fprintf(talk, "walq: %s\n", strings.TrimPrefix(err.Error(), "walq: "))
+		// The library says walq too, perhaps behind what we were doing.
+		text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "walq: "), ": walq: ", ": ")
+		fmt.Fprintf(talk, "walq: %s\n", text)
 	}
 	if code == exitUsage {
-		fmt.Fprintf(talk, "\n%s", cmd.UsageString())
+		fmt.Fprintf(talk, "\nUsage:\n  %s\n\n\"%s --help\" tells more.\n", cmd.UseLine(), cmd.CommandPath())
 	}
 	return code
 }
@@ -61,14 +64,14 @@ func run(ctx context.Context, args []string, in io.Reader, out, talk io.Writer) 
 func exitCode(ctx context.Context, err error) int {
 	var s signalled
 	switch {
+	case errors.Is(err, walq.ErrCorrupt) || errors.Is(err, errFaults):
+		return exitCorrupt // also if nobody wants to know the rest
 	case errors.Is(err, errPipeClosed) || errors.Is(context.Cause(ctx), errPipeClosed):
 		return exitOK
 	case errors.As(err, &s) || errors.As(context.Cause(ctx), &s) && errors.Is(err, context.Canceled):
 		return s.code
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.Is(err, walq.ErrCorrupt) || errors.Is(err, errFaults):
-		return exitCorrupt
 	}
 	return exitError
 }
@@ -109,13 +112,47 @@ func stopped(ctx context.Context) error { return context.Cause(ctx) }
 // head` ends, and no failure.
 var errPipeClosed = errors.New("standard output was closed")
 
-// stdout tells a closed pipe from other errors.
-type stdout struct{ f *os.File }
+// besides adds to an error what went wrong with the output after it: not the same
+// again, and not that nobody wants to read more.
+func besides(err, output error) error {
+	if err != nil && (errors.Is(output, errPipeClosed) || errors.Is(err, output)) {
+		return err
+	}
+	return errors.Join(err, output)
+}
+
+// stdout is standard output. It tells a closed pipe from other errors, and a
+// signal ends a write that nobody takes.
+type stdout struct {
+	f   *os.File
+	ctx context.Context // of the program
+}
+
+// stuckAfter is how long somebody may take to read on once the program is to end.
+const stuckAfter = time.Second
 
 func (s stdout) Write(p []byte) (int, error) {
-	n, err := s.f.Write(p)
-	if errors.Is(err, syscall.EPIPE) {
-		err = errPipeClosed
+	type result struct {
+		n   int
+		err error
 	}
-	return n, err
+	written := make(chan result, 1)
+	go func() {
+		n, err := s.f.Write(p)
+		if errors.Is(err, syscall.EPIPE) {
+			err = errPipeClosed
+		}
+		written <- result{n, err}
+	}()
+	select {
+	case r := <-written:
+		return r.n, r.err
+	case <-s.ctx.Done():
+	}
+	select {
+	case r := <-written:
+		return r.n, r.err
+	case <-time.After(stuckAfter):
+		return 0, stopped(s.ctx) // the goroutine is left behind: the program ends
+	}
 }

@@ -27,7 +27,7 @@ const maxBatch = 8191
 
 func newPut() *cobra.Command {
 	o := putFlags{sync: durabilityFlag()}
-	cmd := &cobra.Command{
+	cmd := manual{arguments: "DIR  the directory of the queue, which is made if it is missing", exits: corrupt, see: "walq create, walq cat"}.on(&cobra.Command{
 		Use:   "put DIR",
 		Short: "Append lines as messages",
 		Long: `Append each line of standard input, or of a file, to the queue in DIR as a
@@ -38,26 +38,34 @@ does not wait for a sync of each line. Before put ends everything is as safe as
 the durability says: on stable storage with --sync always.
 
 --ack prints the sequence number of each message, once it is acknowledged under
-the durability: who has read a number can rely on its message.`,
+the durability: who has read a number can rely on its message. On a line that is
+too large put ends, with the lines before it appended.
+
+Ctrl-C ends put when what it has appended is acknowledged. On a terminal it shows
+how far it is, unless the lines are typed there.
+
+-o json prints at the end appended, first_seq, last_seq and seconds, and with --ack
+before that an object with seq for each message.`,
 		Example: `  seq 1000000 | walq put /tmp/orders
   walq put /tmp/orders --file words.txt --sync never --batch 100
   find . -print0 | walq put /tmp/files --null --topic files --header host=$HOSTNAME
   walq put /tmp/photos --whole --file cat.jpg --ack`,
 		Args: arguments("DIR"),
-	}
+	})
 	f := cmd.Flags()
-	f.StringVar(&o.file, "file", "", "read this file instead of standard input")
+	f.StringVar(&o.file, "file", "", "read this `file` (default standard input)")
 	f.BoolVar(&o.null, "null", false, "messages end with a NUL instead of a newline")
 	f.BoolVar(&o.whole, "whole", false, "all of the input is one message")
-	f.Var(o.sync, "sync", "when an append is acknowledged; without it as the queue was made")
-	f.IntVar(&o.batch, "batch", 1, "append so many lines at once, all or none")
+	o.sync.flag(cmd, "sync", "", "when an append is acknowledged (default as the queue was made)")
+	f.IntVar(&o.batch, "batch", 1, "append so many lines at once, all or none: 1 to 8191")
 	f.BoolVar(&o.ack, "ack", false, "print the sequence number of each message once it is acknowledged")
-	f.StringVar(&o.topic, "topic", "", "topic of the messages")
-	f.StringVar(&o.key, "key", "", "key of the messages")
-	f.StringVar(&o.id, "id", "", "identifier of the messages")
-	f.StringArrayVar(&o.headers, "header", nil, "header `k=v` of the messages; can be repeated")
-	f.Var(&o.segment, "segment-size", "when the queue is made: size of one file of the log")
-	f.Var(&o.maxBytes, "max-bytes", "when the queue is made: beyond this the oldest messages may be trimmed")
+	f.StringVar(&o.topic, "topic", "", "topic of the messages (default none)")
+	f.StringVar(&o.key, "key", "", "key of the messages (default none)")
+	f.StringVar(&o.id, "id", "", "identifier of the messages (default none)")
+	f.StringArrayVar(&o.headers, "header", nil, "header `k=v` of the messages, can be repeated (default none)")
+	f.Var(&o.segment, "segment-size", "when the queue is made: size of one file of the log in bytes, 64K to 1G (default 64M)")
+	f.Var(&o.maxBytes, "max-bytes", "when the queue is made: beyond so many bytes the oldest messages may be trimmed (default no limit)")
+	completeFlag(cmd, "file", files)
 	o.output = outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		draft, err := o.draft()
@@ -124,7 +132,7 @@ func put(cmd *cobra.Command, dir string, draft walq.Draft, o putFlags) (err erro
 		Role:       "put",
 	})
 	if err != nil {
-		return err
+		return noDirectory(dir, err)
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
 	always, err := syncsAlways(q, o.sync.durability())
@@ -140,7 +148,12 @@ func put(cmd *cobra.Command, dir string, draft walq.Draft, o putFlags) (err erro
 	if always {
 		p.syncs = newSyncWaiter(q, acks)
 	}
+	// Typed lines show that something happens, and so do numbers.
+	if !isTerminal(in) && !(o.ack && isTerminal(cmd.OutOrStdout())) {
+		p.progress = progressOf(cmd)
+	}
 	done, err := p.run(ctx)
+	p.progress.end()
 	done.Seconds = time.Since(start).Seconds()
 	return errors.Join(err, summary(cmd, o, done))
 }

@@ -30,6 +30,9 @@ type putter struct {
 	bodies  [][]byte     // of the batch to come
 	drafts  []walq.Draft // room for the drafts of a batch
 	done    appended
+	bytes   uint64 // of all that was appended
+
+	progress *progress
 }
 
 // inputBuffer is large enough that a fast input costs few system calls.
@@ -129,6 +132,12 @@ func (p *putter) appendPending() error {
 	}
 	p.done.Appended += uint64(n)
 	p.done.Last = first + walq.Seq(n-1)
+	for _, body := range p.bodies[:n] {
+		p.bytes += uint64(len(body))
+	}
+	if p.progress.due() {
+		p.progress.count("appended", p.done.Appended, p.bytes)
+	}
 	if p.syncs != nil {
 		return p.syncs.add(seqs{first, n})
 	}

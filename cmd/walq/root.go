@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -19,11 +20,13 @@ func newRoot() *cobra.Command {
 		Long: `walq works with queues. A queue is a directory; any number of processes on a
 host append to it and read from it at once, with no daemon between them.
 
-Data goes to standard output, everything else to standard error. Exit status:
-0 all went well, 1 error, 2 wrong usage, 3 a file is corrupt, 130 Ctrl-C.`,
+Data goes to standard output, everything else to standard error; -o json makes
+JSON of the data, one object or one for each line. Commands that read never make
+a queue, and need permission to read only.`,
 		Example: `  walq demo
   seq 1000 | walq put /tmp/orders
-  walq cat /tmp/orders --from -10`,
+  walq cat /tmp/orders --from -10
+  source <(walq completion bash)`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -35,8 +38,11 @@ Data goes to standard output, everything else to standard error. Exit status:
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newDemo(), newCreate(), newSet(), newPut(), newCat(), newStat(), newVerify(), newTrim(), newDump())
+	root.CompletionOptions.DisableDefaultCmd = true // there is newCompletion
+	manual{exits: corrupt}.on(root)
+	setHelp(root)
+	root.AddCommand(newDemo(), newCreate(), newSet(), newPut(), newCat(), newStat(), newVerify(), newTrim(), newDump(), newCompletion())
+	complete(root)
 	return root
 }
 
@@ -56,6 +62,11 @@ func arguments(names ...string) cobra.PositionalArgs {
 		if len(args) > len(names) {
 			return usagef("what is %q for?", args[len(names)])
 		}
+		for i, arg := range args {
+			if arg == "" { // a variable of a script that was not set, most likely
+				return usagef("%s is empty", names[i])
+			}
+		}
 		return nil
 	}
 }
@@ -74,16 +85,27 @@ func (c *choice) Type() string   { return strings.Trim(strings.Join(c.values, "|
 
 func (c *choice) Set(s string) error {
 	if s == "" || !slices.Contains(c.values, s) {
-		return fmt.Errorf("want %s", strings.Join(slices.DeleteFunc(slices.Clone(c.values), func(v string) bool { return v == "" }), ", "))
+		return fmt.Errorf("want %s", strings.Join(c.possible(), ", "))
 	}
 	c.value = s
 	return nil
 }
 
+// flag adds the choice to the flags of a command; short may be empty.
+func (c *choice) flag(cmd *cobra.Command, name, short, usage string) {
+	cmd.Flags().VarP(c, name, short, usage)
+	completeFlag(cmd, name, cobra.FixedCompletions(c.possible(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// possible are the values that can be given.
+func (c *choice) possible() []string {
+	return slices.DeleteFunc(slices.Clone(c.values), func(v string) bool { return v == "" })
+}
+
 // outputFlag adds -o. The first format is the default.
 func outputFlag(cmd *cobra.Command, formats ...string) *choice {
 	c := choices(formats...)
-	cmd.Flags().VarP(c, "output", "o", "how to print")
+	c.flag(cmd, "output", "o", "how to print: for people or for programs")
 	return c
 }
 
@@ -106,6 +128,14 @@ func plural[N int | uint64](n N, thing string) string {
 func noQueue(dir string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no queue at %s; `walq create` or `walq put` makes one", dir)
+	}
+	return noDirectory(dir, err)
+}
+
+// noDirectory makes a sentence of a path at which no queue can be.
+func noDirectory(dir string, err error) error {
+	if errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("%s is no directory, and a queue is one", dir)
 	}
 	return err
 }

@@ -12,7 +12,7 @@ import (
 func newSet() *cobra.Command {
 	var maxBytes size
 	var maxAge age
-	cmd := &cobra.Command{
+	cmd := manual{arguments: dirArgument, exits: corrupt, see: "walq create, walq trim, walq stat"}.on(&cobra.Command{
 		Use:   "set DIR",
 		Short: "Change the limits of a queue",
 		Long: `Change how much a queue keeps, while others use it. A limit that is not given
@@ -24,10 +24,10 @@ with.`,
 		Example: `  walq set /var/lib/orders --max-bytes 10G
   walq set /var/lib/orders --max-age 7d --max-bytes 0`,
 		Args: arguments("DIR"),
-	}
+	})
 	f := cmd.Flags()
-	f.Var(&maxBytes, "max-bytes", "beyond this the oldest messages may be trimmed")
-	f.Var(&maxAge, "max-age", "beyond this messages may be trimmed")
+	f.Var(&maxBytes, "max-bytes", "beyond so many bytes the oldest messages may be trimmed; 0: no limit (default as it is)")
+	f.Var(&maxAge, "max-age", "messages older than this may be trimmed, as 36h or 7d; 0: no limit (default as it is)")
 	output := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if !f.Changed("max-bytes") && !f.Changed("max-age") {

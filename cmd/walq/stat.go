@@ -13,15 +13,20 @@ import (
 )
 
 func newStat() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := manual{arguments: dirArgument, exits: corrupt, see: "walq verify, walq set, walq cat"}.on(&cobra.Command{
 		Use:   "stat DIR",
 		Short: "Show what is in a queue and who has it open",
 		Long: `Show the settings of the queue in DIR, how much is in it, its files, and who has
-it open. Looking changes nothing: it needs permission to read only.`,
+it open. Looking changes nothing: it needs permission to read only. Participants
+that are not alive died with the queue open.
+
+-o json prints id, epoch, settings, first_seq, last_seq, durable_seq, messages,
+bytes, segments, participants, groups, and poisoned, which is null or says why
+nothing is appended any more. Sizes are in bytes, ages in nanoseconds.`,
 		Example: `  walq stat /tmp/orders
   walq stat /tmp/orders -o json | jq .messages`,
 		Args: arguments("DIR"),
-	}
+	})
 	output := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		q, err := walq.Open(cmd.Context(), args[0], walq.Options{ReadOnly: true})

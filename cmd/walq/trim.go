@@ -11,7 +11,7 @@ import (
 func newTrim() *cobra.Command {
 	var before uint64
 	var yes bool
-	cmd := &cobra.Command{
+	cmd := manual{arguments: dirArgument, exits: corrupt, see: "walq set, walq stat"}.on(&cobra.Command{
 		Use:   "trim DIR",
 		Short: "Remove the oldest messages beyond the queue's limits",
 		Long: `Remove the oldest files of the log beyond the limits of the queue, while others
@@ -24,10 +24,10 @@ is not yet durable on a queue of durability always.`,
 		Example: `  walq trim /var/lib/orders
   walq trim /var/lib/orders --before 1000000 --yes`,
 		Args: arguments("DIR"),
-	}
+	})
 	f := cmd.Flags()
-	f.Uint64Var(&before, "before", 0, "remove also what is older than this sequence number")
-	f.BoolVar(&yes, "yes", false, "needed with --before")
+	f.Uint64Var(&before, "before", 0, "remove also what is older than this sequence number (default nothing)")
+	f.BoolVar(&yes, "yes", false, "yes, remove what the limits would keep: needed with --before")
 	output := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if before > 0 && !yes {

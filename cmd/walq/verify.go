@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,31 +15,38 @@ import (
 var errFaults = errors.New("corruption found")
 
 func newVerify() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := manual{arguments: dirArgument, exits: corrupt, see: "walq dump, walq stat"}.on(&cobra.Command{
 		Use:   "verify DIR",
 		Short: "Check every byte of a queue",
 		Long: `Check every frame of every segment and every other file of the queue in DIR. The
 files are read and none is changed; others may use the queue meanwhile.
 
-The exit status is 3 if anything is wrong. What is written right now, or was
-when a process died, is no fault.`,
+Each fault is a line with its file, its offset in bytes and what is wrong there;
+the last line counts. What is written right now, or was when a process died, is
+no fault. On a terminal it shows how far it is.
+
+-o json prints messages, segments, and faults, each with path, offset and reason.`,
 		Example: `  walq verify /tmp/orders
   walq verify /tmp/orders -o json | jq '.faults[]'`,
 		Args: arguments("DIR"),
-	}
+	})
 	output := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		report, err := verify(cmd.Context(), args[0], progressOn(cmd.ErrOrStderr()))
+		p := progressOf(cmd)
+		report, err := verify(cmd.Context(), args[0], func(done, total int64) {
+			if p.due() {
+				p.show("%s of %s checked", formatSize(done), formatSize(total))
+			}
+		})
+		p.end()
 		if err != nil {
 			return noQueue(args[0], err)
 		}
-		if err := printReport(cmd.OutOrStdout(), output.value, report); err != nil {
-			return err
-		}
+		err = printReport(cmd.OutOrStdout(), output.value, report)
 		if n := len(report.Faults); n > 0 {
-			return fmt.Errorf("%w: %s in %s", errFaults, plural(n, "fault"), args[0])
+			return besides(fmt.Errorf("%w: %s in %s", errFaults, plural(n, "fault"), args[0]), err)
 		}
-		return nil
+		return err
 	}
 	return cmd
 }
@@ -65,34 +70,4 @@ func printReport(w io.Writer, format string, report wal.Report) error {
 	}
 	_, err := fmt.Fprintf(w, "%s in %s, %s\n", plural(report.Messages, "message"), plural(report.Segments, "segment"), plural(len(report.Faults), "fault"))
 	return err
-}
-
-// progressEvery is often enough to see that something happens.
-const progressEvery = 100 * time.Millisecond
-
-// progressOn returns what shows progress on a terminal, nil if w is none.
-func progressOn(w io.Writer) func(done, total int64) {
-	if !terminal(w) {
-		return nil
-	}
-	var last time.Time
-	return func(done, total int64) {
-		if done < total && time.Since(last) < progressEvery {
-			return
-		}
-		last = time.Now()
-		fmt.Fprintf(w, "\r%s of %s checked\x1b[K", formatSize(done), formatSize(total))
-		if done >= total {
-			fmt.Fprint(w, "\r\x1b[K")
-		}
-	}
-}
-
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

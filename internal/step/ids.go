@@ -61,6 +61,27 @@ const (
 	SleepMarked        ID = 39 // the summary says so, the sleeper has yet to look
 	WakeSummaryCleared ID = 40 // the waker has the summary, every leaf is as it was
 	WakeLeafTaken      ID = 41 // the waker has one leaf's bits, nobody is woken
+
+	SocketUnlinked ID = 42 // no socket has the sleeper's name, a former one is gone
+	SocketBound    ID = 43 // the socket has its name, and the mode that the umask left
+	SocketReady    ID = 44 // it has its mode, no bit is set
+	SocketClosed   ID = 45 // whoever leaves has closed it, its name is still there
+
+	SleepLooked ID = 46 // the sleeper has looked once more, it does not receive yet
+	WakeSent    ID = 47 // the waker has woken one of those whose bits it took
+)
+
+// The steps of repair.
+const (
+	RepairLocked         ID = 60 // nobody else is in the queue, nothing is written
+	RepairCopied         ID = 61 // the mended copy of one file is on disk, under a temporary name
+	RepairKept           ID = 62 // one original has a second name in quarantine
+	RepairQuarantined    ID = 63 // all of them have, on disk too
+	RepairRenamed        ID = 64 // one mended copy has taken its original's place
+	RepairLogSynced      ID = 65 // all have, on disk too; the control file is as it was
+	RepairControlWritten ID = 66 // the control file is mended, but not on disk; a poison stands
+	RepairControlSynced  ID = 67 // it is on disk; a poison stands
+	RepairPoisonCleared  ID = 68 // the poison is gone, but not on disk
 )
 
 // names holds the name of each step at its number.
@@ -106,6 +127,21 @@ var names = [...]string{
 	SleepMarked:           "SleepMarked",
 	WakeSummaryCleared:    "WakeSummaryCleared",
 	WakeLeafTaken:         "WakeLeafTaken",
+	RepairLocked:          "RepairLocked",
+	RepairCopied:          "RepairCopied",
+	RepairKept:            "RepairKept",
+	RepairQuarantined:     "RepairQuarantined",
+	RepairRenamed:         "RepairRenamed",
+	RepairLogSynced:       "RepairLogSynced",
+	RepairControlWritten:  "RepairControlWritten",
+	RepairControlSynced:   "RepairControlSynced",
+	RepairPoisonCleared:   "RepairPoisonCleared",
+	SocketUnlinked:        "SocketUnlinked",
+	SocketBound:           "SocketBound",
+	SocketReady:           "SocketReady",
+	SocketClosed:          "SocketClosed",
+	SleepLooked:           "SleepLooked",
+	WakeSent:              "WakeSent",
 }
 
 // String returns the step's name, or its number in parentheses if it has none.
@@ -116,14 +152,16 @@ func (id ID) String() string {
 	return names[id]
 }
 
-func (id ID) valid() bool { return id > 0 && int(id) < len(names) }
+func (id ID) valid() bool { return id > 0 && int(id) < len(names) && names[id] != "" }
 
 // IDs returns every step in the order of the numbers, for a test that goes
 // through all of them.
 func IDs() []ID {
-	ids := make([]ID, 0, len(names)-1)
+	ids := make([]ID, 0, len(names))
 	for n := 1; n < len(names); n++ {
-		ids = append(ids, ID(n))
+		if ID(n).valid() {
+			ids = append(ids, ID(n))
+		}
 	}
 	return ids
 }

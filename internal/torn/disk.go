@@ -37,7 +37,7 @@ type Disk struct {
 	files map[mmap.FileID]*file
 	dirs  map[string]*directory // by path relative to root
 	live  map[*mmap.Region]*file
-	fail  func(mmap.DiskOp) error
+	fail  Failure
 }
 
 // A file is what the disk has, and may have, of an inode.
@@ -48,13 +48,22 @@ type file struct {
 	sectors map[int64]*sector // those that are not zero for good
 }
 
+// A Failure decides of each sync whether it fails. After one that does, then is
+// called, if it is not nil, before anyone is told.
+type Failure func(mmap.DiskOp) (err error, then func())
+
 type sizeAt struct {
 	at   int
 	size int64
 }
 
-// A sector has the values that it may have on the disk, the synced one first.
-type sector struct{ values []valueAt }
+// A sector has the values that it may have on the disk, the synced one first. It is
+// dropped after a write of it failed: the kernel takes it for clean, and no sync
+// writes it before its page is dirty again.
+type sector struct {
+	values  []valueAt
+	dropped bool
+}
 
 type valueAt struct {
 	at    int
@@ -135,15 +144,15 @@ func (d *Disk) scanFile(dir, name string) (*file, error) {
 	f := newFile()
 	f.resize(0, int64(len(content)))
 	f.take(0, 0, content)
-	f.syncRange(0, int64(len(content)))
+	f.syncRange(0, int64(len(content)), false)
 	f.syncSize(int64(len(content)))
 	d.files[id] = f
 	return f, nil
 }
 
-// FailSyncs makes each sync return what f does; an error leaves everything as if
-// the sync had never been asked for. nil: syncs work.
-func (d *Disk) FailSyncs(f func(mmap.DiskOp) error) {
+// FailSyncs makes syncs fail. What one that fails should have written may be on the
+// disk or not, and a later sync does not make it so, unless it was made dirty again.
+func (d *Disk) FailSyncs(f Failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fail = f
@@ -199,6 +208,8 @@ func (d *Disk) Did(o mmap.DiskOp) {
 		f := d.known(o.File)
 		f.resize(d.now, max(int64(len(f.now)), o.Off+int64(len(o.Data))))
 		f.take(d.now, o.Off, o.Data)
+	case mmap.DiskTouch:
+		d.live[o.Region].dirty(o.Off, o.Off+o.N)
 	case mmap.DiskMap:
 		f := d.known(o.File)
 		f.regions[o.Region] = true
@@ -278,27 +289,40 @@ func (d *Disk) known(f *mmap.File) *file {
 // Sync makes something stable.
 func (d *Disk) Sync(o mmap.DiskOp) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.look()
+	var err error
+	var then func()
 	if d.fail != nil {
-		if err := d.fail(o); err != nil {
-			return err
-		}
+		err, then = d.fail(o)
 	}
+	d.sync(o, err != nil)
+	d.mu.Unlock()
+	if err != nil && then != nil {
+		then()
+	}
+	return err
+}
+
+func (d *Disk) sync(o mmap.DiskOp, failed bool) {
 	switch o.Kind {
 	case mmap.DiskSyncFile:
 		f := d.known(o.File)
-		f.syncRange(0, int64(len(f.now)))
-		f.syncSize(int64(len(f.now)))
+		f.syncRange(0, int64(len(f.now)), failed)
+		if !failed {
+			f.syncSize(int64(len(f.now)))
+		}
 	case mmap.DiskSyncRange:
 		f := d.live[o.Region]
-		f.syncRange(o.Off, o.Off+o.N)
-		f.syncSize(min(o.Off+o.N, int64(len(f.now)))) // only what is needed to find the data again
+		f.syncRange(o.Off, o.Off+o.N, failed)
+		if !failed {
+			f.syncSize(min(o.Off+o.N, int64(len(f.now)))) // only what is needed to find the data again
+		}
 	case mmap.DiskSyncDir:
 		dir := d.dirs[d.rel(o.Dir.Path())]
-		dir.synced, dir.since = dir.after(func(change) bool { return true }), nil
+		if !failed {
+			dir.synced, dir.since = dir.after(func(change) bool { return true }), nil
+		}
 	}
-	return nil
 }
 
 func newFile() *file {
@@ -341,14 +365,30 @@ func (f *file) take(now int, off int64, p []byte) {
 		v := valueAt{at: now}
 		copy(v.value[:], f.now[at:min(at+sectorBytes, int64(len(f.now)))])
 		s.values = append(s.values, v)
+		f.dirty(at, at+sectorBytes)
 	}
 }
 
-// syncRange: of the sectors in it only the values of now are possible.
-func (f *file) syncRange(from, to int64) {
+// syncRange: of the sectors in it only the values of now are possible, or if it
+// failed, for good whatever was.
+func (f *file) syncRange(from, to int64, failed bool) {
 	for at, s := range f.sectors {
-		if at >= from && at < to {
+		switch {
+		case at < from || at >= to || s.dropped:
+		case failed:
+			s.dropped = len(s.values) > 1
+		default:
 			s.values = s.values[len(s.values)-1:]
+		}
+	}
+}
+
+// dirty: the pages that hold the range will be written again.
+func (f *file) dirty(from, to int64) {
+	const page = mmap.PageSize
+	for at := from &^ (page - 1); at < (to+page-1)&^(page-1); at += sectorBytes {
+		if s := f.sectors[at]; s != nil {
+			s.dropped = false
 		}
 	}
 }

@@ -166,18 +166,30 @@ func TestNamesStayAsTheyWereUntilTheirDirectoryIsSynced(t *testing.T) {
 	p.want("linked", p.outcomes(show), "cA", "bAcA")
 }
 
-func TestASyncThatFailsMakesNothingStable(t *testing.T) {
+// As Linux does: the pages are clean after the failure, and the next sync succeeds
+// without having written them.
+func TestWhatASyncFailedToWriteStaysLostUntilItIsDirtyAgain(t *testing.T) {
 	p := newPlace(t, nil)
-	f, r := p.create("f", 4096)
+	f, r := p.create("f", 8192)
 	p.must(f.Sync())
 	p.must(p.dir.Sync())
 	copy(r.Bytes(0, 1), "x")
 	broken := errors.New("broken")
-	p.disk.FailSyncs(func(o mmap.DiskOp) error { return broken })
-	if err := r.Flush(0, 1); !errors.Is(err, broken) {
-		t.Errorf("got %v, want the injected error", err)
+	told := 0
+	p.disk.FailSyncs(func(o mmap.DiskOp) (error, func()) { return broken, func() { told++ } })
+	if err := r.Flush(0, 1); !errors.Is(err, broken) || told != 1 {
+		t.Errorf("got %v, %d told, want the injected error", err, told)
 	}
-	p.want("x", p.outcomes(func(files map[string][]byte) string { return string(files["f"][:1]) }), "\x00", "x")
+	p.disk.FailSyncs(nil)
+	show := func(files map[string][]byte) string { return string(files["f"][:1]) }
+	p.must(r.Flush(0, 1))
+	p.want("a sync after the failure", p.outcomes(show), "\x00", "x")
+	r.Touch(4096, 1)
+	p.must(r.Flush(0, 1))
+	p.want("another page was touched", p.outcomes(show), "\x00", "x")
+	r.Touch(0, 1)
+	p.must(r.Flush(0, 1))
+	p.want("its page was touched", p.outcomes(show), "x")
 }
 
 func TestWhatIsThereAtFirstIsOnTheDisk(t *testing.T) {

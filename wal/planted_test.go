@@ -1,0 +1,141 @@
+//go:build walqsteps && planted
+
+package wal
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/walq/walq/internal/testx"
+)
+
+// A planted bug is a change of the source that loses messages after a power cut.
+type planted struct {
+	name string
+	file string
+	old  string
+	new  string
+}
+
+var plantedBugs = []planted{
+	{"no checksum over the body", "segment/frame.go",
+		`if h.checksum(salt, seq, w, sum) != h.crc {`, `if h.checksum(salt, seq, w, sum) != h.crc && false {`},
+	{"no sync before acknowledging", "wal/sync.go",
+		`err = p.s.Region().Flush(p.from.Off, n)`, `err = nil`},
+	{"the seal is not synced", "wal/sync.go",
+		`n += segment.SealBytes`, `n += 0`},
+	{"no directory sync", "wal/append.go",
+		"if err := l.log.Sync(); err != nil {\n\t\treturn nil, joinFirst(l.poison(err), made.Close())\n\t}\n\tmade.SetLinked()", "made.SetLinked()"},
+	{"the successor's header is not synced", "wal/append.go",
+		`err = made.FlushShared()`, `err = nil; prepared = true`},
+	{"recovery goes on behind a hole", "wal/recover.go",
+		"if sc.powerCut {\n\t\t\treturn false, nil\n\t\t}\n\t\ts.TryPad", "s.TryPad"},
+	{"recovery follows a stale segment", "wal/recover.go",
+		"case sc.w == 0:\n\t\treturn false, nil", `case sc.w == 0:
+		firsts, _ := segmentNames(sc.l.log)
+		for _, first := range firsts {
+			if n, err := sc.l.acquire(&sc.l.table, first); sc.powerCut && first > sc.s.First && err == nil {
+				return true, sc.enter(n)
+			}
+		}
+		return false, nil`},
+	{"sequence numbers are used again", "wal/table.go",
+		`return (seq>>32 + 2) << 32`, `return seq + 1`},
+	{"a plain store at commit", "segment/write.go",
+		`return s.r.Word(off).CompareAndSwap(uint64(w), uint64(w.with(Committed)))`, "s.r.Word(off).Store(uint64(w.with(Committed)))\n\treturn true"},
+	{"hints behind the cut are kept", "wal/recover.go",
+		`s.ClearHintsFrom(off)`, ``},
+	{"the jump is not synced before the new segment", "wal/recover.go",
+		"if err := s.Region().Flush(off, segment.SealBytes); err != nil {\n\t\treturn err\n\t}", ``},
+	{"the clean mark is removed without a sync", "wal/recover.go",
+		"step.At(step.CleanMarkRemoved)\n\treturn l.syncControl()", "step.At(step.CleanMarkRemoved)\n\treturn nil"},
+	{"trimming is not announced", "wal/trim.go",
+		"l.ctl.announceTrim(first)", ``},
+	{"oldest is on disk before durable", "wal/trim.go",
+		"if err := l.syncControl(); err != nil {\n\t\treturn err\n\t}\n\tsegment.RaiseMax(l.ctl.word(ctlOldest), first)", "segment.RaiseMax(l.ctl.word(ctlOldest), first)"},
+	{"files are unlinked before oldest is on disk", "wal/trim.go",
+		"step.At(step.TrimOldestSet)\n\tif err := l.syncControl(); err != nil {\n\t\treturn err\n\t}", "step.At(step.TrimOldestSet)"},
+	{"stale segments are not moved aside", "wal/recover.go",
+		`err = errors.Join(err, l.log.Rename(name, q, aside))`, `_ = aside`},
+	{"file sizes are not adopted", "wal/recover.go",
+		`s.AdoptFileSize()
+			err = s.FlushShared()`, `err = s.FlushShared()`},
+	{"the control file is not synced at the end of a recovery", "wal/recover.go",
+		"step.At(step.RecoverControlWritten)\n\tif err := l.syncControl(); err != nil {\n\t\treturn err\n\t}", "step.At(step.RecoverControlWritten)"},
+}
+
+// A check that cannot fail is no check: with each of these bugs in a copy of the
+// source the torn images find it.
+func TestPlantedBugsAreFoundByTornImages(t *testing.T) {
+	if testx.Race {
+		testx.Skip(t, "the copy is tested without the race detector")
+	}
+	source, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bug := range plantedBugs {
+		t.Run(bug.name, func(t *testing.T) {
+			dir := t.TempDir()
+			copySource(t, source, dir)
+			path := filepath.Join(dir, bug.file)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(text), bug.old); n != 1 {
+				t.Fatalf("%s has %d places to plant the bug, want 1", bug.file, n)
+			}
+			if err := os.WriteFile(path, []byte(strings.Replace(string(text), bug.old, bug.new, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "walqsteps", "-count=1", "-vet=off", "-timeout=10m", "-run", "^TestNoPowerCut", "./wal")
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "WALQ_CRASH=3000")
+			out, err := cmd.CombinedOutput()
+			text = out
+			if err == nil {
+				t.Errorf("not found in 3,000 images")
+			} else if !strings.Contains(string(out), "replay with -torn.seed") {
+				t.Errorf("it failed otherwise:\n%s", out)
+			} else {
+				t.Logf("found: %.400s", out)
+			}
+		})
+	}
+}
+
+// copySource copies what the tests of wal are built from.
+func copySource(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if rel == ".git" || rel == "build" {
+				return fs.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), content, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
