@@ -2,6 +2,7 @@
 # make check    is what CI runs; STRICT=1 lets no test be skipped
 
 T ?= 30s
+N ?= 20000
 STRICT ?=
 
 export WALQ_STRICT := $(STRICT)
@@ -9,7 +10,7 @@ export WALQ_STRICT := $(STRICT)
 RUN := go run ./internal/checkrun
 
 .DEFAULT_GOAL := help
-.PHONY: help check test race steps vet fmt fuzz demo cover storm bench
+.PHONY: help check test race steps vet fmt fuzz demo cover storm crash powercut eio bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,16 @@ cover: ## coverage of all packages by all tests, function by function
 
 storm: ## the storms, with SIGKILL and SIGSTOP, for T each (T=30s); a million sleeps
 	@WALQ_STORM=$(T) $(RUN) test -count=1 -timeout=0 -tags walqsteps -run Storm ./...
+
+crash: ## N torn images (N=20000), then the planted bugs that they must find
+	@WALQ_CRASH=$(N) $(RUN) test -count=1 -timeout=0 -tags walqsteps -run NoPowerCut ./wal
+	@$(RUN) test -count=1 -timeout=0 -tags walqsteps,planted -run PlantedBugs ./wal
+
+powercut: ## the power of a loop-mounted disk goes N times (N=20) while processes work (needs root)
+	@WALQ_POWERCUT=$(if $(filter file,$(origin N)),20,$(N)) $(RUN) test -count=1 -timeout=0 -tags walqsteps ./internal/powercut
+
+eio: ## syncs that fail, by strace and by step hooks, in one of several processes
+	@$(RUN) test -count=1 -tags walqsteps -run 'EIO|SyncFails|Poison' .
 
 bench: ## the benchmarks; those against other libraries are in bench/
 	go test -run '^$$' -bench . -benchmem ./...

@@ -168,7 +168,7 @@ func (r *Reader) try() (f *segment.Frame, err error) {
 		case segment.Seal, segment.SealJump:
 			out, err = r.cross(w)
 		default:
-			out = wait
+			out, err = wait, r.free()
 		}
 		if err != nil || out == wait {
 			return nil, err
@@ -269,6 +269,16 @@ func (r *Reader) cross(w segment.Word) (outcome, error) {
 	if err != nil {
 		return wait, r.fail(err)
 	}
+	if n == nil && r.belowDurable() {
+		// It was there before the durable position passed it, and maybe not yet
+		// at the first look.
+		if n, err = r.l.successor(&r.l.table, r.s, r.c, w); err != nil {
+			return wait, r.fail(err)
+		}
+		if name := successorName(r.s.First, r.c, w); n == nil && name >= r.l.ctl.oldest() {
+			return wait, r.fail(&CorruptError{Path: r.l.log.Join(segment.Name(name)), Reason: "the segment is missing"})
+		}
+	}
 	if n == nil {
 		return wait, r.trimmed()
 	}
@@ -277,6 +287,20 @@ func (r *Reader) cross(w segment.Word) (outcome, error) {
 	n.readAhead(r.c.Off)
 	return again, nil
 }
+
+// free is the end of the log, unless frames behind it were promised to be there.
+func (r *Reader) free() error {
+	if !r.belowDurable() {
+		return nil
+	}
+	// Looked at again: it became final before the durable position passed it.
+	if w, err := r.s.Word(r.c.Off); err != nil || w != 0 {
+		return err
+	}
+	return r.fail(&CorruptError{Path: r.s.Path(), Offset: r.c.Off, Reason: "the log ends here, below the durable position: acknowledged messages are missing"})
+}
+
+func (r *Reader) belowDurable() bool { return r.s.position(r.c.Off) < r.l.ctl.durable() }
 
 // trimmed tells a successor that is not there yet from one that is gone.
 func (r *Reader) trimmed() error {

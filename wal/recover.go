@@ -91,6 +91,12 @@ func (l *Log) recover() error {
 	switch {
 	case b.clean && !l.o.Snapshot:
 		l.ctl.word(ctlIntentOwner).Store(0)
+		if b.id != l.bootID {
+			// A sync of data need not make durable how far a file was allocated.
+			if err := l.adoptTail(); err != nil {
+				return err
+			}
+		}
 	case b.id == l.bootID && !l.o.Snapshot:
 		if err := l.recoverSameBoot(); err != nil {
 			return err
@@ -281,6 +287,20 @@ func (l *Log) recoverPowerLoss(b boot) error {
 	}
 	step.At(step.RecoverControlSynced)
 	l.warn("recovered after a power loss", "queue", l.dir.Path(), "end", sc.c.Seq, "next", n.First, "why", sc.reason)
+	return nil
+}
+
+// adoptTail is adoptSizes for the segment where the log ends in order.
+func (l *Log) adoptTail() error {
+	s, err := l.locate(l.ctl.durable())
+	if err != nil {
+		return err
+	}
+	defer l.table.release(s)
+	if err := s.UseFileSize(); err != nil {
+		return err
+	}
+	s.AdoptFileSize()
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/walq/walq/internal/step"
 	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/internal/torn"
+	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
 )
 
@@ -71,6 +72,78 @@ func (w *world) check(c tornCut, level int) {
 	}
 }
 
+// checkDamaged: where also something below the durable position is not what was
+// synced, there is an error that says so, or it was nothing that counts.
+func (w *world) checkDamaged(c tornCut) {
+	c.at += ", and damage"
+	dir := filepath.Join(filepath.Dir(w.dir), "damaged")
+	defer os.RemoveAll(dir)
+	w.must(c.cut.Write(dir), "write the image")
+	if !w.damageDurable(dir) {
+		return
+	}
+	_, remove, err := torn.New(dir, 2)
+	w.must(err, "look at the image")
+	defer remove()
+	l, err := Open(context.Background(), dir, Options{})
+	if errors.Is(err, ErrCorrupt) {
+		return
+	}
+	if err != nil {
+		w.fail(c, 1, "open: %v", err)
+	}
+	withoutKeeper(l)
+	got, err := w.readUntil(c, 1, l)
+	if err == nil {
+		w.checkPromises(c, 1, l, got)
+	} else if !errors.Is(err, ErrCorrupt) {
+		w.fail(c, 1, "read: %v", err)
+	}
+	if err := l.Close(); err != nil && !errors.Is(err, ErrCorrupt) {
+		w.fail(c, 1, "close: %v", err)
+	}
+}
+
+// damageDurable writes garbage over a sector that lies below the durable position.
+func (w *world) damageDurable(dir string) bool {
+	page, err := os.ReadFile(filepath.Join(dir, controlName))
+	if err != nil || len(page) < controlBytes {
+		return false
+	}
+	durable := Position(getWord(page[ctlDurable:]))
+	log, err := mmap.OpenDir(filepath.Join(dir, logName))
+	w.must(err, "open the log")
+	defer log.Close()
+	firsts, err := segmentNames(log)
+	w.must(err, "list the log")
+	for _, first := range firsts {
+		s, err := segment.Open(log, segment.Name(first), false)
+		if err != nil || first < getWord(page[ctlOldest:]) {
+			continue
+		}
+		from, to := s.Start().Off, s.Size
+		if s.Ordinal == durable.ordinal() {
+			to = durable.off()
+		}
+		w.must(s.Close(), "close the segment")
+		if s.Ordinal > durable.ordinal() || to-from < 512 || w.chance(0.5) {
+			continue
+		}
+		garbage := make([]byte, 512)
+		if w.chance(0.5) {
+			for i := range garbage {
+				garbage[i] = byte(w.random.Uint32())
+			}
+		}
+		f, err := os.OpenFile(filepath.Join(dir, logName, segment.Name(first)), os.O_WRONLY, 0)
+		w.must(err, "open the segment")
+		_, err = f.WriteAt(garbage, from+w.random.Int64N((to-from)/512)*512)
+		w.must(errors.Join(err, f.Close()), "damage the segment")
+		return true
+	}
+	return false
+}
+
 func (w *world) fail(c tornCut, level int, format string, args ...any) {
 	w.t.Helper()
 	keep := filepath.Join(w.t.TempDir(), "image")
@@ -86,17 +159,22 @@ func (w *world) fail(c tornCut, level int, format string, args ...any) {
 }
 
 func (w *world) read(c tornCut, level int, l *Log) []promise {
+	got, err := w.readUntil(c, level, l)
+	if err != nil {
+		w.fail(c, level, "read behind %d: %v", len(got), err)
+	}
+	return got
+}
+
+// readUntil reads everything, until an error.
+func (w *world) readUntil(c tornCut, level int, l *Log) (got []promise, err error) {
 	r, err := l.NewReader(false)
 	w.must(err, "reader")
 	defer r.Close()
-	var got []promise
 	for {
 		m, ok, err := r.Next()
-		if err != nil {
-			w.fail(c, level, "read behind %d: %v", len(got), err)
-		}
-		if !ok {
-			return got
+		if !ok || err != nil {
+			return got, err
 		}
 		if n := len(got); n > 0 && m.Seq <= got[n-1].seq {
 			w.fail(c, level, "message %d comes behind %d", m.Seq, got[n-1].seq)
@@ -219,6 +297,9 @@ func tornImages(t *testing.T, seed uint64, deadline time.Time, images int) {
 		w.run(40)
 		for _, c := range w.cuts {
 			w.check(c, 1)
+			if !c.killed && w.chance(0.15) {
+				w.checkDamaged(c)
+			}
 		}
 		checked += len(w.cuts)
 		if err := os.RemoveAll(filepath.Dir(w.dir)); err != nil {

@@ -119,6 +119,9 @@ func (w *world) run(operations int) {
 	defer hangOnEveryStep(w.passed)()
 	settings := Settings{SegmentSize: segment.MinSize, Durability: Durability(1 + w.random.IntN(3))}
 	if w.chance(0.3) {
+		settings.SegmentSize = 4 * segment.MinSize // files that grow
+	}
+	if w.chance(0.3) {
 		settings.MaxBytes = 4 * segment.MinSize
 	}
 	for range 2 + w.random.IntN(2) {
@@ -427,7 +430,7 @@ func (w *world) tick(h *hand) {
 	_, err := h.l.tickGuarded(&h.watch)
 	w.done(err, "tick")
 	if w.chance(0.3) {
-		h.l.prepare(segment.MinSize, 8192)
+		h.l.prepare(h.l.Settings().SegmentSize, 8192)
 	}
 }
 

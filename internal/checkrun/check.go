@@ -34,8 +34,8 @@ func check(r *report) {
 	} else {
 		r.skip("go test -race", "the race detector needs cgo and a C compiler")
 	}
-	r.goTest("-tags", "walqsteps", "./...")
-	r.goTest("-tags", "invariants", "./...")
+	r.goTest("-tags", "walqsteps,invariants", "./...")
+	r.goTest("-tags", "walqsteps,planted", "-run", "PlantedBugs", "./wal")
 	r.fuzz(defaultFuzzTime)
 	r.step("walq demo", demo)
 }
