@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -27,41 +25,65 @@ type Report struct {
 
 // Verify checks every frame of every segment of the queue at path, and every
 // other file. It reads the files and maps none, so it works on what no live
-// reader could open; others may use the queue meanwhile. progress, if not nil,
-// is told how many bytes of how many are done. The error is for what could not
-// be read at all; what is wrong in what was read is a Fault.
+// reader could open; others may use the queue meanwhile. What only holds while
+// nobody changes anything (that the shared words agree with the frames, that
+// nothing stands behind the end) is checked only then. progress, if not nil, is
+// told how many bytes of how many are done. The error is for what could not be
+// read at all; what is wrong in what was read is a Fault.
 func Verify(ctx context.Context, path string, progress func(done, total int64)) (_ Report, err error) {
 	if err := mmap.Supported(); err != nil {
 		return Report{}, err
 	}
-	v := verifier{ctx: ctx, progress: progress, report: Report{Faults: []Fault{}}}
-	if v.dir, err = mmap.OpenDir(path); err != nil {
-		return v.report, err
+	dir, err := mmap.OpenDir(path)
+	if err != nil {
+		return Report{Faults: []Fault{}}, err
 	}
-	defer func() { err = errors.Join(err, v.dir.Close()) }()
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	return verify(ctx, &onDisk{dir: dir}, progress)
+}
+
+func verify(ctx context.Context, files evidence, progress func(done, total int64)) (Report, error) {
+	v := verifier{ctx: ctx, progress: progress, files: files, report: Report{Faults: []Fault{}}, findings: findings{marks: map[Position]mark{}}}
 	if err := v.control(); err != nil {
 		return v.report, err
 	}
-	return v.report, v.log()
+	if err := v.log(); err != nil {
+		return v.report, err
+	}
+	if !v.live && !v.powered {
+		v.fixes(v.ctlPath, controlFixes(v.page, v.boot, v.findings))
+	}
+	return v.report, nil
 }
 
 type verifier struct {
 	ctx      context.Context
 	progress func(done, total int64)
-	dir      *mmap.Dir
+	files    evidence
 	report   Report
 
+	page    []byte // the control file, as long as it should be
+	ctlPath string
+	boot    boot
 	queue   [16]byte
 	durable Position
 	oldest  uint64
 	live    bool // somebody has the queue open
 	powered bool // a power loss went by and nobody recovered yet: the tail may be torn
-	done    int64
-	total   int64
+	findings
+	otherBoot bool // it was left in another boot
+	done      int64
+	total     int64
 }
 
 func (v *verifier) fault(path string, off int64, format string, args ...any) {
 	v.report.Faults = append(v.report.Faults, Fault{path, off, fmt.Sprintf(format, args...)})
+}
+
+func (v *verifier) fixes(path string, all []segment.Fix) {
+	for _, f := range all {
+		v.fault(path, f.Offset, "%s", f.Reason)
+	}
 }
 
 // note makes a fault of a CorruptError and passes other errors on.
@@ -75,82 +97,89 @@ func (v *verifier) note(err error) error {
 }
 
 func (v *verifier) control() error {
-	f, err := v.dir.Open(controlName, true)
+	content, path, err := v.files.control()
 	if isNotExist(err) {
-		return fmt.Errorf("%s: %w: it has no control file %s", v.dir.Path(), ErrNotQueue, controlName)
+		return fmt.Errorf("%s: %w: it has no control file %s", v.files.join(), ErrNotQueue, controlName)
 	}
 	if err != nil {
 		return err
 	}
-	page := make([]byte, controlBytes)
-	n, err := f.ReadAt(page, 0)
-	if err := errors.Join(err, f.Close()); err != nil && !errors.Is(err, io.EOF) {
-		return err
+	v.ctlPath = path
+	if len(content) != controlBytes {
+		v.fault(path, int64(min(len(content), controlBytes)), "the control file has %d bytes, want %d", len(content), controlBytes)
 	}
-	if n != controlBytes {
-		v.fault(f.Path(), int64(n), "the control file has %d bytes, want %d", n, controlBytes)
-	}
-	id, err := decodeIdentity(page, true)
-	switch {
-	case err == errMagic:
-		return fmt.Errorf("%s: %w", f.Path(), ErrNotQueue)
-	case errors.Is(err, ErrVersion):
-		return fmt.Errorf("%s: %w", f.Path(), err)
-	case err != nil:
-		v.fault(f.Path(), 0, "%v", err)
+	v.page = make([]byte, controlBytes)
+	copy(v.page, content)
+	id, err := decodeIdentity(v.page, true)
+	if err != nil {
+		// Only what bears a sound checksum may say that it is no queue, or of a
+		// newer walq; one wrong bit may not.
+		mended, at, ok := mendIdentity(v.page)
+		var merr error
+		if ok {
+			id, merr = decodeIdentity(mended, true)
+		}
+		switch {
+		case ok && merr == nil:
+			v.fault(path, at, "%v: one bit is wrong", err)
+		case err == errMagic:
+			return fmt.Errorf("%s: %w", path, ErrNotQueue)
+		case errors.Is(err, ErrVersion):
+			return fmt.Errorf("%s: %w", path, err)
+		default:
+			v.fault(path, 0, "%v", err)
+		}
 	}
 	v.queue = id.queue
-	v.durable = Position(getWord(page[ctlDurable:]))
-	v.oldest = getWord(page[ctlOldest:])
-	if rec, _, _, err := newestRecord(page[ctlSettings:]); err != nil {
-		v.fault(f.Path(), ctlSettings, "settings: %v", err)
-	} else if err := decodeSettings(rec).Check(); err != nil {
-		v.fault(f.Path(), ctlSettings, "settings: %v", err)
-	}
-	rec, _, _, err := newestRecord(page[ctlBoot:])
-	if err != nil {
-		v.fault(f.Path(), ctlBoot, "boot: %v", err)
-		return v.participants(boot{clean: true})
-	}
-	return v.participants(decodeBoot(rec))
+	v.durable = Position(getWord(v.page[ctlDurable:]))
+	v.oldest = getWord(v.page[ctlOldest:])
+	v.wanted = []Position{v.durable, Position(getWord(v.page[ctlSettled:]))}
+	return v.records()
 }
 
-func (v *verifier) participants(b boot) (err error) {
-	f, err := v.dir.Open(lockName, true)
+func (v *verifier) records() error {
+	if rec, _, _, err := newestRecord(v.page[ctlSettings:]); err != nil {
+		v.fault(v.ctlPath, ctlSettings, "settings: %v", err)
+	} else if err := decodeSettings(rec).Check(); err != nil {
+		v.fault(v.ctlPath, ctlSettings, "settings: %v", err)
+	}
+	rec, _, _, bootErr := newestRecord(v.page[ctlBoot:])
+	if bootErr != nil {
+		v.fault(v.ctlPath, ctlBoot, "boot: %v", bootErr)
+	} else {
+		v.boot = decodeBoot(rec)
+	}
+	id, locked, err := v.files.users()
 	if err != nil {
-		if isNotExist(err) {
-			v.fault(v.dir.Join(lockName), 0, "the lock file is missing")
-			return nil
+		return err
+	}
+	if locked == noLockFile {
+		v.fault(v.files.join(lockName), 0, "the lock file is missing")
+	}
+	v.live = locked == inUse
+	v.powered = bootErr == nil && !v.live && !v.boot.clean && v.boot.id != id
+	v.otherBoot = bootErr == nil && v.boot.id != id
+	if !v.live {
+		if !wellPoisoned(v.page) {
+			v.fixes(v.ctlPath, poisonFixes(v.page))
 		}
-		return err
+		v.fixes(v.ctlPath, reservedFixes(v.page))
+		v.fixes(v.ctlPath, participantFixes(v.page))
+		if !v.powered { // else one of them may be torn, which is no damage
+			v.fixes(v.ctlPath, recordFixes(v.page))
+		}
 	}
-	locks := mmap.NewLockFile(f)
-	defer func() { err = errors.Join(err, locks.Close()) }()
-	id, err := v.dir.BootID()
-	if err != nil {
-		return err
-	}
-	v.live, err = locks.HeldByOther(lockSlots, maxSlots)
-	v.powered = !v.live && !b.clean && b.id != id
-	return err
+	return nil
 }
 
 // log goes over the segments. Each one's end is held against the next one's
 // header.
 func (v *verifier) log() (err error) {
-	dir, err := v.dir.OpenDir(logName)
-	if isNotExist(err) {
-		v.fault(v.dir.Join(logName), 0, "the directory of the segments is missing")
-		return nil
-	}
+	firsts, err := v.list()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	firsts, err := v.list(dir)
-	if err != nil {
-		return err
-	}
+	v.known = true
 	var before *ended
 	for _, first := range firsts {
 		if err := v.ctx.Err(); err != nil {
@@ -159,7 +188,7 @@ func (v *verifier) log() (err error) {
 		if v.powered && before != nil && before.next != first {
 			continue // stale: recovery will move it aside
 		}
-		end, err := v.segment(dir, first, before)
+		end, err := v.segment(first, before)
 		if isNotExist(err) && v.live {
 			continue // trimmed meanwhile
 		}
@@ -167,38 +196,42 @@ func (v *verifier) log() (err error) {
 			return err
 		}
 		before = end
+		v.known = v.known && !end.bad
 	}
-	if before != nil && before.position < v.durable && !before.bad {
+	if before == nil {
+		v.known = false
+	} else if before.position < v.durable && !before.bad {
 		v.fault(before.path, before.off, "the log ends here, below the durable position (%v): acknowledged messages are missing", v.durable)
+		v.known = false
 	}
 	return nil
 }
 
-func (v *verifier) list(dir *mmap.Dir) (firsts []uint64, err error) {
-	all, err := segmentNames(dir)
+func (v *verifier) list() (firsts []uint64, err error) {
+	all, err := v.files.segments()
+	if isNotExist(err) {
+		v.fault(v.files.join(logName), 0, "the directory of the segments is missing")
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, first := range all {
-		if first < v.oldest {
+	if !v.live {
+		v.oldest = announcedTrim(v.page, func(first uint64) bool {
+			page, err := v.files.header(first)
+			h, herr := segment.DecodeHeader(page, true)
+			return err == nil && herr == nil && h.Ordinal <= v.durable.ordinal()
+		})
+	}
+	for _, l := range all {
+		if l.first < v.oldest {
 			continue // trimmed: an unlink that a power loss undid
 		}
-		firsts = append(firsts, first)
-		f, err := dir.Open(segment.Name(first), true)
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			return nil, err
-		}
-		size, err := f.Size()
-		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, err
-		}
-		v.total += size
+		firsts = append(firsts, l.first)
+		v.total += l.bytes
 	}
 	if len(firsts) == 0 || firsts[0] != v.oldest {
-		v.fault(dir.Join(segment.Name(v.oldest)), 0, "the segment with the oldest messages is missing")
+		v.fault(v.files.join(logName, segment.Name(v.oldest)), 0, "the segment with the oldest messages is missing")
 	}
 	return firsts, nil
 }
@@ -214,13 +247,9 @@ type ended struct {
 	bad      bool   // the walk did not get to the end
 }
 
-func (v *verifier) segment(dir *mmap.Dir, first uint64, before *ended) (*ended, error) {
-	f, err := dir.Open(segment.Name(first), true)
+func (v *verifier) segment(first uint64, before *ended) (*ended, error) {
+	image, err := v.files.segment(first)
 	if err != nil {
-		return nil, err
-	}
-	image, err := f.Copy()
-	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
 	v.report.Segments++
@@ -232,11 +261,18 @@ func (v *verifier) segment(dir *mmap.Dir, first uint64, before *ended) (*ended, 
 	}()
 	end := &ended{path: image.Path(), bad: true}
 	s, err := segment.FromImage(image, true)
+	if errors.Is(err, ErrVersion) && !segment.HeaderSound(image.Bytes(0, segment.HeaderBytes)) {
+		// Only a sound header may say that it is of a newer walq.
+		err = &CorruptError{Path: image.Path(), Reason: err.Error() + ", but its checksum does not match"}
+	}
 	if err != nil {
 		return end, v.note(err)
 	}
 	end.header = s.Header
 	v.checkChain(s, first, before)
+	if !v.live {
+		v.fixes(s.Path(), s.Reserved())
+	}
 	return end, v.frames(s, end)
 }
 
@@ -264,19 +300,15 @@ func (v *verifier) checkChain(s *segment.Segment, first uint64, before *ended) {
 // frames checks every frame. A frame whose word is sound but whose content is
 // not is passed over; behind a bad word nothing can be told.
 func (v *verifier) frames(s *segment.Segment, end *ended) error {
-	c := s.Start()
-	hints, seen := s.Hints(), map[segment.Cursor]bool{}
-	for _, h := range hints {
-		seen[h.Place] = false
-	}
+	c, trace := s.Start(), s.NewTrace()
 	for {
 		end.off, end.seq, end.position = c.Off, c.Seq, makePosition(s.Ordinal, c.Off)
-		if _, ok := seen[c]; ok {
-			seen[c] = true
-		}
+		trace.Reach(c)
+		v.findings.reach(s.Header, c)
 		w, err := s.Word(c.Off)
+		var f segment.Frame
 		if err == nil && w.State() == segment.Committed {
-			err = v.frame(s, c, w)
+			f, err = v.frame(s, c, w)
 		}
 		if err != nil {
 			if v.powered && end.position >= v.durable && errors.Is(err, ErrCorrupt) {
@@ -290,28 +322,37 @@ func (v *verifier) frames(s *segment.Segment, end *ended) error {
 		switch {
 		case w == 0, w.Sealed():
 			v.end(s, c, w, end)
-			v.hints(s, hints, seen)
+			if !v.live && !v.powered {
+				for _, f := range trace.Fixes(c, w, s.Region().Len()) {
+					if !(v.otherBoot && w == 0 && f.IsAllocated()) { // the next opening asks the file
+						v.fault(s.Path(), f.Offset, "%s", f.Reason)
+					}
+				}
+			}
 			return nil
 		case w.State() == segment.Claimed && end.position < v.durable:
 			v.fault(s.Path(), c.Off, "a claim below the durable position (%v)", v.durable)
 		case w.State() == segment.Claimed && v.powered:
 			end.bad = false
 			return nil
+		case w.State() == segment.Claimed:
+			v.findings.claimed()
 		}
+		trace.Pass(c, w, f.Time)
 		c = c.After(w)
 	}
 }
 
-func (v *verifier) frame(s *segment.Segment, c segment.Cursor, w segment.Word) error {
+func (v *verifier) frame(s *segment.Segment, c segment.Cursor, w segment.Word) (segment.Frame, error) {
 	f, err := s.Frame(c, w)
 	if err == nil {
 		err = s.CheckPadding(c, w, f)
 	}
 	if err != nil {
-		return err
+		return f, err
 	}
 	v.report.Messages += uint64(f.Count)
-	return nil
+	return f, nil
 }
 
 func (v *verifier) end(s *segment.Segment, c segment.Cursor, w segment.Word, end *ended) {
@@ -327,19 +368,6 @@ func (v *verifier) end(s *segment.Segment, c segment.Cursor, w segment.Word, end
 		if s.Region().Word(off).Load() != 0 {
 			v.fault(s.Path(), off, "bytes behind the end of the log, which nobody wrote")
 			return
-		}
-	}
-}
-
-// hints checks that what points into the segment points at frames. That hints
-// are missing or behind is no fault.
-func (v *verifier) hints(s *segment.Segment, hints []segment.Hint, seen map[segment.Cursor]bool) {
-	if v.live || v.powered {
-		return
-	}
-	for _, h := range hints {
-		if !h.Sound || !seen[h.Place] {
-			v.fault(s.Path(), h.Offset, "%s that points at no frame", h.What)
 		}
 	}
 }
