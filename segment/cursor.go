@@ -96,8 +96,8 @@ func (s *Segment) Passes(c, next Cursor) bool {
 
 // Passed tells the segment that the frame from c to next was committed: at
 // every few KiB it moves the tail hint, and where a stride of the sparse index
-// is crossed it writes the entry. maxTime is the latest time of any frame
-// before next that the caller knows of, in nanoseconds.
+// is crossed it writes the entry. maxTime is not less than the time of any frame
+// before next, in nanoseconds.
 func (s *Segment) Passed(c, next Cursor, maxTime int64) {
 	if !s.Passes(c, next) {
 		return
@@ -139,8 +139,7 @@ func (s *Segment) NearTime(t int64) Cursor {
 	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t && t-maxTime > clockSlack })
 }
 
-// clockSlack is by how much the cached clocks of two writers, and the frames
-// between a claim and its neighbour's entry, may differ, in nanoseconds.
+// clockSlack allows for clocks that differ a little, in nanoseconds.
 const clockSlack = int64(100e6)
 
 // maxFailedProofs bounds what a damaged index can cost: a proof reads a whole

@@ -111,10 +111,11 @@ func (l *Log) appendOnce(d *draft) (a Appended, done bool, err error) {
 	}
 	var own claim
 	defer l.leaveClaim(ticket, &own)
+	now := l.now() // before the claim: see indexTime
 	if own, err = l.claim(d.length, d.count); err != nil {
 		return a, false, err
 	}
-	now := l.now()
+	l.stir()
 	switch {
 	case d.kind == segment.KindBatch:
 		own.s.FillBatch(own.c, own.w, now, d.parts)
@@ -128,7 +129,7 @@ func (l *Log) appendOnce(d *draft) (a Appended, done bool, err error) {
 	default:
 		own.s.Fill(own.c, own.w, d.kind, now, d.meta, d.body)
 	}
-	return l.commit(&own, now)
+	return l.commit(&own)
 }
 
 // A claim is room in the log that this handle owns.
@@ -149,7 +150,7 @@ func (l *Log) leaveClaim(ticket uint32, own *claim) {
 }
 
 // commit publishes a claim that is filled.
-func (l *Log) commit(own *claim, now int64) (a Appended, done bool, err error) {
+func (l *Log) commit(own *claim) (a Appended, done bool, err error) {
 	step.At(step.CommitBefore)
 	s, next := own.s, own.c.After(own.w)
 	if !s.Commit(own.c.Off, own.w) {
@@ -158,21 +159,22 @@ func (l *Log) commit(own *claim, now int64) (a Appended, done bool, err error) {
 	}
 	step.At(step.CommitAfter)
 	own.s = nil
-	latest := now
-	if seen := l.latest.Load(); seen >= now {
-		latest = seen
-	} else {
-		l.latest.CompareAndSwap(seen, now) // who fails had about the same time
-	}
 	if s.Passes(own.c, next) {
 		// A fault here must not make an error of an append that is done.
-		if err := l.guarded(func() error { s.Passed(own.c, next, latest); return nil }); err != nil {
+		if err := l.guarded(func() error { s.Passed(own.c, next, indexTime()); return nil }); err != nil {
 			l.warn("cannot write hints", "segment", s.Path(), "err", err)
 		}
 	}
 	l.wake(WaitMessage)
 	return Appended{own.c.Seq, s.position(next.Off)}, true, nil
 }
+
+// indexTime is what an entry of the sparse index says: no frame before it is later.
+// A frame has the time at which its claim began, and all before it were claimed
+// earlier; their clocks may lag, this one does not. If frames had the time at which
+// they were committed, one whose writer was stopped in between could be later than
+// frames behind it, and a search by time would pass over it.
+func indexTime() int64 { return time.Now().UnixNano() }
 
 // claim finds the tail and claims room there for a frame. The caller is inside
 // the gate.

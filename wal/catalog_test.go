@@ -93,3 +93,61 @@ func TestWrongNamesOfSegmentsAreOnlyHints(t *testing.T) {
 	closeLog(t, l)
 	wantSound(t, dir, count)
 }
+
+// Time stands still for a writer that is stopped in the middle of an append: its
+// message has the time of its claim, so that a search by time, which trusts that no
+// message before a place is later, does not pass over it.
+func TestASearchByTimeMissesNoMessageOfAWriterThatStopped(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: 4 << 20, Durability: SyncNever}, StallTimeout: -1})
+	stopped := open(t, dir, Options{StallTimeout: -1})
+	for range 10 {
+		appendBytes(t, l, 1000)
+	}
+	c, err := stopped.ClaimInPlace(nil, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 { // some entries of the index
+		appendBytes(t, l, 1000)
+	}
+	time.Sleep(300 * time.Millisecond) // far more than clocks differ
+	a, err := c.Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := map[uint64]int64{}
+	r, err := l.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		m, ok, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		times[m.Seq] = m.Time
+	}
+	if len(times) != 211 {
+		t.Fatalf("%d messages, want 211", len(times))
+	}
+	if err := r.SeekTime(times[a.Seq]); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, ok, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			t.Fatal("the message of the writer that stopped was passed over")
+		}
+		if m.Seq == a.Seq {
+			return
+		}
+	}
+}

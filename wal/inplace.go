@@ -23,6 +23,7 @@ type pendingClaim struct {
 	own  claim // own.s nil once it is over
 	meta int
 	room []byte
+	at   int64 // time of the claim
 }
 
 // pendingClaims lists those of a handle that are not over, for Close.
@@ -50,12 +51,14 @@ func (l *Log) ClaimInPlace(meta []byte, n int) (_ *InPlace, err error) {
 		return nil, ErrClosed
 	}
 	defer l.gate.exit(ticket)
+	at := l.now()
 	own, err := l.claim(d.length, 1)
 	if err != nil {
 		return nil, err
 	}
+	l.stir()
 	own.s = l.table.again(own.s)
-	p := &pendingClaim{l: l, own: own, meta: len(meta)}
+	p := &pendingClaim{l: l, own: own, meta: len(meta), at: at}
 	content := own.s.Content(own.c.Off, own.w)
 	p.room = content[copy(content, meta):]
 	l.pending.mu.Lock()
@@ -91,9 +94,9 @@ func (c *InPlace) Commit() (a Appended, err error) {
 		return a, ErrClaimOver
 	}
 	defer p.endLocked()
-	own, now := p.own, p.l.now()
-	own.s.Finish(own.c, own.w, segment.KindMessage, now, p.meta)
-	a, done, err := p.l.commit(&own, now)
+	own := p.own
+	own.s.Finish(own.c, own.w, segment.KindMessage, p.at, p.meta)
+	a, done, err := p.l.commit(&own)
 	if done || err != nil {
 		return a, err
 	}

@@ -77,12 +77,21 @@ func (k *keeper) init() {
 }
 
 // now is the time for a frame: at most about two ticks old while the keeper is
-// awake, exact when it has to be woken.
+// awake, else exact.
 func (l *Log) now() int64 {
 	if t := l.keeper.clock.Load(); t != 0 {
 		return t
 	}
+	return time.Now().UnixNano()
+}
+
+// stir wakes the keeper if it rests. An append does so after it has moved the
+// tail: see rest.
+func (l *Log) stir() {
 	k := &l.keeper
+	if k.clock.Load() != 0 {
+		return
+	}
 	if !k.started.Load() {
 		k.start.Do(func() {
 			k.started.Store(true)
@@ -93,7 +102,6 @@ func (l *Log) now() int64 {
 	case k.wake <- struct{}{}:
 	default:
 	}
-	return time.Now().UnixNano()
 }
 
 // stop ends the keeper and waits for it. The gate is shut already.

@@ -61,7 +61,6 @@ type Log struct {
 	gate     gate
 	closing  chan struct{}       // closed when Close begins: waits end
 	tail     atomic.Pointer[seg] // where this handle's appenders are; nil if read-only
-	latest   atomic.Int64        // the latest time of a frame of this handle
 	rolling  sync.Mutex          // one roll at a time within the handle
 	trimming sync.Mutex          // the trim lock's part within the handle
 	pending  pendingClaims
