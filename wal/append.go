@@ -185,6 +185,12 @@ func (l *Log) claim(length int64, count int) (claim, error) {
 	w := segment.MakeWord(segment.Claimed, l.slot, count, length)
 	size := w.Size()
 	s := l.tail.Load()
+	if s == nil {
+		var err error
+		if s, err = l.findTail(); err != nil {
+			return claim{}, err
+		}
+	}
 	c := s.ownTail()
 	for {
 		there, err := s.Word(c.Off)
@@ -227,6 +233,22 @@ func (l *Log) claim(length int64, count int) (claim, error) {
 			c = c.After(there)
 		}
 	}
+}
+
+// findTail opens the segment where this handle's first append begins to look for
+// room. Until then the handle holds none: whoever only reads must not keep the disk
+// space of one that was trimmed long ago.
+func (l *Log) findTail() (*seg, error) {
+	l.rolling.Lock()
+	defer l.rolling.Unlock()
+	if s := l.tail.Load(); s != nil {
+		return s, nil
+	}
+	s, _, err := l.settledSegment()
+	if err == nil {
+		l.tail.Store(s)
+	}
+	return s, err
 }
 
 // roll makes the segment after s, which is sealed by w at end, the one where
@@ -299,7 +321,7 @@ func (l *Log) makeSuccessor(s *seg, end segment.Cursor, w segment.Word) (*seg, e
 	if isExist(err) {
 		n, err = l.successor(&l.table, s, end, w)
 		if err == nil && n == nil && !l.trimmedAway(s, end, w) {
-			err = fmt.Errorf("%s appeared and vanished: is somebody removing files by hand?", segment.Name(successorName(s.First, end, w)))
+			err = fmt.Errorf("%s appeared and vanished: is somebody removing files by hand?", l.log.Join(segment.Name(successorName(s.First, end, w))))
 		}
 	}
 	return n, err

@@ -38,8 +38,8 @@ func TestSeeksSeeSegmentsThatOthersMakeAndTrim(t *testing.T) {
 		if err := r.SeekSeq(last.Seq); err != nil {
 			t.Fatal(err)
 		}
-		if m := next("the last message"); m.Seq != last.Seq || r.s.First != other.tail.Load().First {
-			t.Errorf("got %d from the segment %d, want %d from %d", m.Seq, r.s.First, last.Seq, other.tail.Load().First)
+		if m := next("the last message"); m.Seq != last.Seq || r.s.First != tailOf(t, other).First {
+			t.Errorf("got %d from the segment %d, want %d from %d", m.Seq, r.s.First, last.Seq, tailOf(t, other).First)
 		}
 		time.Sleep(2 * time.Millisecond) // the clock of frames is that coarse
 		now := time.Now().UnixNano()
@@ -52,7 +52,7 @@ func TestSeeksSeeSegmentsThatOthersMakeAndTrim(t *testing.T) {
 			t.Errorf("by time: got %d, want one behind %d, up to %d", m.Seq, last.Seq, later.Seq)
 		}
 	}
-	trim(t, other, other.tail.Load().First)
+	trim(t, other, tailOf(t, other).First)
 	oldest := l.ctl.oldest()
 	if err := r.SeekTime(0); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestWrongNamesOfSegmentsAreOnlyHints(t *testing.T) {
 	second := fillSegments(t, l, 1)
 	last := fillSegments(t, l, 2)
 	count := len(readAll(t, l))
-	for _, wrong := range []uint64{0, 1, second.Seq, l.tail.Load().First, 1 << 40} {
+	for _, wrong := range []uint64{0, 1, second.Seq, tailOf(t, l).First, 1 << 40} {
 		for _, off := range []int64{ctlDurableFirst, ctlSettledFirst} {
 			l.ctl.word(off).Store(wrong)
 		}

@@ -196,6 +196,12 @@ func (c *control) poisoned() *Poison {
 	if c.word(ctlPoison).Load() == 0 {
 		return nil
 	}
+	for range 50 { // who poisons it says why in a moment, unless it is killed before
+		if c.word(ctlPoison).Load() != 1 {
+			break
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
 	p := &Poison{Reason: "a sync failed", Time: time.Unix(0, int64(c.word(ctlPoisonTime).Load())), Slot: int(c.word(ctlPoisonSlot).Load())}
 	if c.word(ctlPoison).Load() == 2 {
 		n := min(c.word(ctlPoisonLength).Load(), poisonReasonSize)

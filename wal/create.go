@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/walq/walq/mmap"
@@ -82,6 +83,9 @@ func makeDir(path string, p perms) error {
 	err := os.Mkdir(path, p.dir.Perm())
 	if errors.Is(err, fs.ErrExist) {
 		return nil
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w (%w)", mmap.ErrDiskFull, err)
 	}
 	if err != nil {
 		return err

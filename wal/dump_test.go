@@ -159,7 +159,7 @@ func TestADumpOfASegmentShowsEveryMessage(t *testing.T) {
 	dir := newQueue(t)
 	l := create(t, dir, Options{Durability: SyncNever})
 	bodies := map[uint64]string{}
-	for i := 0; l.tail.Load().Ordinal < 3; i++ {
+	for i := 0; tailOf(t, l).Ordinal < 3; i++ {
 		body := fmt.Sprint(i, strings.Repeat("b", 100*(i%50)))
 		bodies[appendText(t, l, body).Seq] = body
 	}

@@ -177,6 +177,16 @@ func appendDurable(t testing.TB, l *Log, body string) Appended {
 	return a
 }
 
+// tailOf is the segment where the handle appends.
+func tailOf(t testing.TB, l *Log) *seg {
+	t.Helper()
+	s, err := l.findTail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // crash makes the handle go as a killed process goes: nothing is synced, padded
 // or marked, the kernel frees the locks.
 func crash(t testing.TB, l *Log) {

@@ -106,7 +106,7 @@ func TestAStaleAllocatedWordAfterAPowerLossHidesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	total := uint64(0)
-	for l.tail.Load().Ordinal == 1 {
+	for tailOf(t, l).Ordinal == 1 {
 		total = appendBytes(t, l, 1000).Seq
 	}
 	crash(t, l)
@@ -169,9 +169,9 @@ func TestASlowFillIsGivenUpInTheEnd(t *testing.T) {
 	calls := 0
 	_, err = a.AppendFunc(nil, 500, func([]byte) error {
 		calls++
-		for at := a.tail.Load().own.Load(); ; { // until somebody revokes it
-			c, _ := a.tail.Load().Unpack(at)
-			w, err := a.tail.Load().Word(c.Off - 528)
+		for at := tailOf(t, a).own.Load(); ; { // until somebody revokes it
+			c, _ := tailOf(t, a).Unpack(at)
+			w, err := tailOf(t, a).Word(c.Off - 528)
 			if err != nil || w.State() == segment.Pad {
 				return err
 			}
@@ -224,7 +224,7 @@ func TestHostileStructureEndsInAnErrorAndNotInALoop(t *testing.T) {
 		dir := newQueue(t)
 		l := create(t, dir, Options{})
 		appendBytes(t, l, 1000)
-		s := l.tail.Load()
+		s := tailOf(t, l)
 		c, _, err := s.WalkToFree(s.ownTail())
 		if err != nil || !s.TrySeal(c.Off, l.slot) {
 			t.Fatal(err)

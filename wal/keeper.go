@@ -36,13 +36,11 @@ const (
 	// settleEvery is how often a queue that is not synced learns how far its
 	// frames are final, so that nobody walks far to find dead claims.
 	settleEvery = time.Second
-	// watchEvery is how often it looks at a claim that is in the way, so that
-	// it notices a stopped owner where nobody reads or syncs.
+	// watchEvery is how often it looks at a claim in its way, for a stopped owner.
 	watchEvery = longestLook / 2
 	// trimEvery is how often, beside after each roll, the limits are looked at.
 	trimEvery = time.Second
-	// maxRetired bounds the segments kept open only because they are not
-	// synced yet.
+	// maxRetired bounds the segments kept open only until they are synced.
 	maxRetired = 64
 )
 

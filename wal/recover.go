@@ -256,7 +256,14 @@ func (l *Log) recoverSameBoot() error {
 // the next recovery then finds either the old state or the new.
 func (l *Log) recoverPowerLoss(b boot) error {
 	sc := scan{l: l, powerCut: true}
+	// A fault is made an error before what it lies in is unmapped: afterwards
+	// nobody could tell whose it was.
 	defer func() { l.table.release(sc.s) }()
+	return l.guarded(func() error { return l.cutAndGoOn(&sc, b) })
+}
+
+// cutAndGoOn finds the cut, makes it, and starts the segment behind it.
+func (l *Log) cutAndGoOn(sc *scan, b boot) error {
 	if err := sc.run(); err != nil {
 		return fmt.Errorf("recovery after a power loss changed nothing: %w", err)
 	}
@@ -276,6 +283,11 @@ func (l *Log) recoverPowerLoss(b boot) error {
 		return err
 	}
 	defer l.table.release(n)
+	return l.guarded(func() error { return l.goOnIn(n, sc, b) })
+}
+
+// goOnIn makes the new segment n, behind the cut, what the queue goes on in.
+func (l *Log) goOnIn(n *seg, sc *scan, b boot) error {
 	step.At(step.RecoverSegmentMade)
 	l.resetControl(n)
 	if err := l.ctl.writeBoot(boot{id: l.bootID, epoch: b.epoch + 1}); err != nil {
@@ -297,11 +309,13 @@ func (l *Log) adoptTail() error {
 		return err
 	}
 	defer l.table.release(s)
-	if err := s.UseFileSize(); err != nil {
+	return l.guarded(func() error {
+		err := s.UseFileSize()
+		if err == nil {
+			s.AdoptFileSize()
+		}
 		return err
-	}
-	s.AdoptFileSize()
-	return nil
+	})
 }
 
 // adoptSizes makes the allocated word of each segment that the walk passed what

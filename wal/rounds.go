@@ -68,7 +68,15 @@ func (l *Log) syncAll(ctx context.Context) error {
 
 // end is the position behind the last frame, final or not.
 func (l *Log) end() (Position, error) {
-	s := l.table.again(l.tail.Load())
+	s := l.tail.Load()
+	if s != nil {
+		s = l.table.again(s)
+	} else {
+		var err error
+		if s, _, err = l.settledSegment(); err != nil {
+			return 0, err
+		}
+	}
 	for {
 		c, w, err := s.WalkToFree(s.ownTail())
 		var n *seg

@@ -22,7 +22,7 @@ func manySegments(b *testing.B, n int) (path string, end uint64, from, to int64)
 	}
 	from = time.Now().UnixNano()
 	body := make([]byte, 1000)
-	for end < 60 || l.tail.Load().Ordinal < uint32(n) {
+	for end < 60 || tailOf(b, l).Ordinal < uint32(n) {
 		a, err := l.Append(nil, body)
 		if err != nil {
 			b.Fatal(err)

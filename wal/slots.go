@@ -31,6 +31,7 @@ func (l *Log) join(ctx context.Context) error {
 		// next sync must not believe that the kernel told it of every error.
 		l.ctl.word(ctlIntentOwner).Store(standingIntent)
 	}
+	l.setTail(nil) // see findTail
 	return errors.Join(err, l.locks.Unlock(lockRecovery))
 }
 

@@ -226,6 +226,35 @@ func TestAFailedSyncPoisonsTheQueueForEveryone(t *testing.T) {
 	wantSound(t, dir, 2)
 }
 
+// A flush fails, and who asked for it is killed before it can say so: the others do
+// not believe what the kernel says next about the same range, but write it again.
+func TestASyncerMayDieBeforeItSaysThatASyncFailed(t *testing.T) {
+	if testx.Race {
+		testx.Skip(t, "several processes cannot share heap memory")
+	}
+	dir := newQueue(t)
+	closeLog(t, create(t, dir, Options{}))
+	victim, victimAcks := childCommand(t, dir, "victim", 300, "WALQ_STEP=SyncFlushBefore:5=eio,SyncFailed=kill")
+	other, otherAcks := childCommand(t, dir, "other", 300)
+	start(t, victim)
+	start(t, other)
+	if err := waitFor(other, 60*time.Second); err != nil {
+		t.Errorf("the other writer: %v", err)
+	}
+	if err := waitFor(victim, 60*time.Second); err == nil {
+		t.Error("the victim was not killed")
+	}
+	l := open(t, dir, Options{})
+	got := readAll(t, l)
+	wantAll(t, got, victimAcks())
+	wantAll(t, got, otherAcks())
+	if p := l.ctl.poisoned(); p != nil {
+		t.Errorf("poisoned: %s", p.Reason)
+	}
+	closeLog(t, l)
+	wantSound(t, dir, len(got))
+}
+
 // A full disk is told before anything is claimed.
 func TestAFullDiskIsToldBeforeAnythingIsClaimed(t *testing.T) {
 	dir := newQueue(t)
@@ -410,7 +439,7 @@ func TestTheRelicOfASlowRollerLeadsNobodyAstray(t *testing.T) {
 		}
 	})
 	defer meet()
-	for slow.tail.Load().Ordinal == 1 {
+	for tailOf(t, slow).Ordinal == 1 {
 		appendBytes(t, slow, 10000)
 	}
 	if !met {

@@ -91,7 +91,8 @@ func (l *Log) syncNow(t target) error {
 	if whole && end < seen {
 		return l.poison(fmt.Errorf("%s: frames up to %v were seen and are gone, the log ends at %v: a write to the disk failed", last.s.Path(), seen, end))
 	}
-	return l.syncSpans(spans, end, whole)
+	// A fault is made an error before the spans are given back, and unmapped.
+	return l.guarded(func() error { return l.syncSpans(spans, end, whole) })
 }
 
 // syncSpans syncs what was walked, under the intent. An intent that is not ours
@@ -150,6 +151,7 @@ func (l *Log) syncSpan(p *span, foreign bool) error {
 		}
 	}
 	if err != nil {
+		step.At(step.SyncFailed)
 		return l.poison(err)
 	}
 	step.At(step.SyncFlushed)

@@ -43,7 +43,7 @@ func (w *world) check(c tornCut, level int) {
 	}
 	restore := hangOnEveryStep(func(id step.ID) {
 		disk.Look()
-		if level < 3 && w.chance(0.02) {
+		if p := map[bool]float64{false: 0.02, true: 0.08}[seldom(id)]; level < 3 && w.chance(p/float64(level)) {
 			cut(id.String(), c)
 		}
 	})

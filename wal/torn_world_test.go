@@ -422,6 +422,9 @@ func (w *world) inPlace(h *hand) {
 
 // tick does what the keeper would, as if much time had gone by.
 func (w *world) tick(h *hand) {
+	if h.l.tail.Load() == nil {
+		return // the keeper begins with the first append
+	}
 	h.watch.lastSettle, h.watch.lastControl, h.watch.lastTrim = time.Time{}, time.Time{}, time.Time{}
 	h.watch.lastSync = time.Now() // what it would start in the background is an operation of its own
 	if s := h.l.Settings(); s.MaxBytes > 0 {

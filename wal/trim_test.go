@@ -28,7 +28,7 @@ func segments(t testing.TB, dir string) int {
 func fillSegments(t testing.TB, l *Log, n uint32) Appended {
 	t.Helper()
 	var a Appended
-	for end := l.tail.Load().Ordinal + n; a.End.ordinal() < end; {
+	for end := tailOf(t, l).Ordinal + n; a.End.ordinal() < end; {
 		a = appendBytes(t, l, 10000)
 	}
 	return a
@@ -138,7 +138,7 @@ func TestAReaderThatIsOvertakenIsToldOnceAndGoesOn(t *testing.T) {
 	if err := l.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	oldest := l.tail.Load().First
+	oldest := tailOf(t, l).First
 	trim(t, l, oldest)
 	last := uint64(1)
 	var gap *GapError
@@ -178,7 +178,7 @@ func TestAWriterThatSleptThroughTrimmingAppendsAtTheEnd(t *testing.T) {
 	if err := l.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	trim(t, l, l.tail.Load().First)
+	trim(t, l, tailOf(t, l).First)
 	a := appendText(t, sleeper, "late")
 	if got := readAll(t, l); got[a.Seq] != "late" {
 		t.Errorf("message %d is %q", a.Seq, got[a.Seq])
@@ -210,7 +210,7 @@ func TestAnUnlinkThatAPowerLossUndidIsDoneAgain(t *testing.T) {
 		}
 	}
 	want := readAll(t, l)
-	trim(t, l, l.tail.Load().First)
+	trim(t, l, tailOf(t, l).First)
 	for seq := range want {
 		if seq < l.ctl.oldest() {
 			delete(want, seq)
@@ -338,7 +338,7 @@ func TestAGapDoesNotForgetWhatTheReaderAskedFor(t *testing.T) {
 	if err := l.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	trim(t, l, l.tail.Load().First)
+	trim(t, l, tailOf(t, l).First)
 	for appendBytes(t, l, 100).Seq < wanted {
 	}
 	if m := next(t, r); m.Seq != wanted {
@@ -430,10 +430,43 @@ func TestASegmentThatNamesAnotherPredecessorStopsTrimming(t *testing.T) {
 		t.Fatal(err)
 	}
 	l = open(t, dir, Options{})
-	if n, err := l.Trim(t.Context(), l.tail.Load().First); !errors.Is(err, ErrCorrupt) || n != 0 {
+	if n, err := l.Trim(t.Context(), tailOf(t, l).First); !errors.Is(err, ErrCorrupt) || n != 0 {
 		t.Errorf("got %d, %v, want ErrCorrupt", n, err)
 	}
 	if n := segments(t, dir); n != 3 {
 		t.Errorf("%d segments are left, want all 3", n)
+	}
+}
+
+// Trimming frees the disk only when nobody has the file open any more.
+func TestWhoOnlyReadsKeepsNoTrimmedSegment(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}})
+	looker := open(t, dir, Options{})
+	last := fillSegments(t, l, 4)
+	trim(t, l, last.Seq)
+	r, err := looker.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		_, ok, err := r.Next()
+		if err != nil && !errors.Is(err, ErrTrimmed) {
+			t.Fatal(err)
+		}
+		if err == nil && !ok {
+			break
+		}
+	}
+	if err := looker.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	looker.table.mu.Lock()
+	defer looker.table.mu.Unlock()
+	for first := range looker.table.open {
+		if first < looker.ctl.oldest() {
+			t.Errorf("the segment %d is open, %d is the oldest kept", first, looker.ctl.oldest())
+		}
 	}
 }

@@ -69,6 +69,8 @@ const (
 
 	SleepLooked ID = 46 // the sleeper has looked once more, it does not receive yet
 	WakeSent    ID = 47 // the waker has woken one of those whose bits it took
+
+	SyncFailed ID = 48 // a flush has failed and nobody knows
 )
 
 // The steps of repair.
@@ -142,6 +144,7 @@ var names = [...]string{
 	SocketClosed:          "SocketClosed",
 	SleepLooked:           "SleepLooked",
 	WakeSent:              "WakeSent",
+	SyncFailed:            "SyncFailed",
 }
 
 // String returns the step's name, or its number in parentheses if it has none.
