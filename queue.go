@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/walq/walq/wal"
@@ -56,7 +57,7 @@ func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
 	}
 	bed := openBedroom()
 	log, err := wal.Open(ctx, dir, o.log())
-	if errors.Is(err, fs.ErrNotExist) && o.Create == nil {
+	if _, serr := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && errors.Is(serr, fs.ErrNotExist) && o.Create == nil {
 		err = fmt.Errorf("%w (there is no queue; make one with `walq create` or Options.Create)", err)
 	}
 	if err != nil {

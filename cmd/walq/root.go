@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -126,7 +127,7 @@ func plural[N int | uint64](n N, thing string) string {
 
 // noQueue makes a missing queue a sentence.
 func noQueue(dir string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, serr := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && errors.Is(serr, fs.ErrNotExist) {
 		return fmt.Errorf("there is no queue at %s; `walq create` or `walq put` makes one", dir)
 	}
 	return noDirectory(dir, err)
@@ -134,7 +135,7 @@ func noQueue(dir string, err error) error {
 
 // noDirectory makes a sentence of a path at which no queue can be.
 func noDirectory(dir string, err error) error {
-	if errors.Is(err, syscall.ENOTDIR) {
+	if info, serr := os.Stat(dir); errors.Is(err, syscall.ENOTDIR) && (serr != nil || !info.IsDir()) {
 		return fmt.Errorf("%s is no directory, and a queue is one", dir)
 	}
 	return err
