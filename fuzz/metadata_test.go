@@ -3,10 +3,15 @@ package fuzz
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/walq/walq/codec"
 )
@@ -49,14 +54,14 @@ func FuzzMetadata(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		before := bytes.Clone(p)
 		invalid := codec.Validate(p)
-		found := make(map[codec.Field]string)
+		found, times := make(map[codec.Field]string), make(map[codec.Field]time.Time)
 		for field := codec.Field(0); field <= codec.FieldExpire+1; field++ {
 			value, ok := codec.Lookup(p, field)
 			if ok != (len(value) > 0) {
 				t.Errorf("Lookup(%v) = %x, %v", field, value, ok)
 			}
 			found[field] = string(value)
-			codec.LookupTime(p, field)
+			times[field], _ = codec.LookupTime(p, field)
 		}
 		m, err := codec.DecodeMeta(p)
 		if !bytes.Equal(p, before) {
@@ -73,6 +78,10 @@ func FuzzMetadata(f *testing.F) {
 			found[codec.FieldCorrelationID] != m.CorrelationID {
 			t.Fatalf("Lookup finds %v in %+v", found, m)
 		}
+		if times[codec.FieldNotBefore] != m.NotBefore || times[codec.FieldExpire] != m.Expire {
+			t.Fatalf("LookupTime finds %v in %+v", times, m)
+		}
+		wantAsTheLibrary(t, p, m)
 		once, err := m.Append(nil)
 		if err != nil || len(once) > len(p) {
 			t.Fatalf("encoded again: %x, %v", once, err)
@@ -83,6 +92,64 @@ func FuzzMetadata(f *testing.F) {
 		}
 		if twice, err := again.Append(nil); err != nil || !bytes.Equal(twice, once) {
 			t.Fatalf("encoded a third time: %x, %v, want %x", twice, err, once)
+		}
+	})
+}
+
+// wantAsTheLibrary reads what DecodeMeta accepted with the msgpack library and
+// fails unless both see the same.
+func wantAsTheLibrary(t *testing.T, p []byte, m codec.Meta) {
+	if len(p) == 0 {
+		return
+	}
+	d := msgpack.NewDecoder(bytes.NewReader(p))
+	pairs, err := d.DecodeMapLen()
+	for range max(pairs, 0) {
+		key, kerr := d.DecodeInterface() // an integer of any width
+		err = errors.Join(err, kerr)
+		var got, want any
+		var verr error
+		switch fmt.Sprint(key) {
+		case "1":
+			want = m.ID
+			got, verr = d.DecodeString()
+		case "2":
+			want = m.Topic
+			got, verr = d.DecodeString()
+		case "3":
+			want = string(m.Key)
+			var key []byte
+			key, verr = d.DecodeBytes()
+			got = string(key)
+		case "8":
+			want = m.NotBefore.UnixNano()
+			got, verr = d.DecodeInt64()
+		case "9":
+			want = m.Expire.UnixNano()
+			got, verr = d.DecodeInt64()
+		default:
+			verr = d.Skip()
+		}
+		if err = errors.Join(err, verr); err != nil || got != want {
+			t.Fatalf("the library reads field %v as %v, %v; DecodeMeta as %v", key, got, err, want)
+		}
+	}
+	if _, rest := d.PeekCode(); err != nil || rest != io.EOF {
+		t.Fatalf("the library ends with %v, and then finds %v", err, rest)
+	}
+}
+
+// FuzzValidate: what Validate accepts, the msgpack library steps over as one
+// value, of the same length.
+func FuzzValidate(f *testing.F) {
+	metadataSeeds(f)
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if codec.Validate(p) != nil {
+			return
+		}
+		in := bytes.NewReader(p)
+		if err := msgpack.NewDecoder(in).Skip(); err != nil || in.Len() != 0 {
+			t.Fatalf("the library steps over %d of %d bytes: %v", len(p)-in.Len(), len(p), err)
 		}
 	})
 }
@@ -106,6 +173,12 @@ func FuzzUnmarshal(f *testing.F) {
 		} {
 			if err := codec.Unmarshal(p, v); err == nil && codec.Validate(p) != nil {
 				t.Fatalf("%T: decoded, but not valid", v)
+			}
+			if plain, ok := v.(*int64); ok { // what holds no extension is the library's business alone
+				want := new(int64)
+				if werr := msgpack.Unmarshal(p, want); codec.Validate(p) == nil && werr == nil && *plain != *want {
+					t.Fatalf("%x is %d, the library reads %d", p, *plain, *want)
+				}
 			}
 		}
 	})

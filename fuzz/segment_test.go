@@ -189,6 +189,7 @@ func walkAll(t *testing.T, s *segment.Segment) map[segment.Cursor]bool {
 			frame, err := s.Frame(c, w)
 			if err == nil {
 				checkDecoded(t, s, frame, w)
+				checkSum(t, s, c)
 				err = s.CheckPadding(c, w, frame)
 			}
 			if err != nil && !errors.Is(err, segment.ErrCorrupt) {
@@ -200,6 +201,32 @@ func walkAll(t *testing.T, s *segment.Segment) map[segment.Cursor]bool {
 			t.Fatalf("from %+v over %v to %+v", c, w, next)
 		}
 		c = next
+	}
+}
+
+// checkSum holds a frame that was delivered against its checksum, computed here.
+func checkSum(t *testing.T, s *segment.Segment, c segment.Cursor) {
+	le := binary.LittleEndian
+	p := s.Region().Bytes(c.Off, s.Allocated()-c.Off)
+	w := segment.Word(le.Uint64(p))
+	length, count := uint64(w.Length()), uint64(w.Count())
+	sum := uint32(0)
+	if p[12] != segment.KindBatch {
+		sum = castagnoli(p[24 : 24+length])
+	}
+	if want := frameSum(p, s.Salt, c.Seq, length, count, sum); le.Uint32(p[8:]) != want {
+		t.Fatalf("the frame at %+v was delivered with the checksum %08x, want %08x", c, le.Uint32(p[8:]), want)
+	}
+	if p[12] != segment.KindBatch {
+		return
+	}
+	for inner, seq := p[24:24+length], c.Seq; len(inner) > 0; {
+		w := segment.Word(le.Uint64(inner))
+		length, count := uint64(w.Length()), uint64(w.Count())
+		if want := frameSum(inner, s.Salt, seq, length, count, castagnoli(inner[24:24+length])); le.Uint32(inner[8:]) != want {
+			t.Fatalf("in the batch at %+v message %d was delivered with the checksum %08x, want %08x", c, seq, le.Uint32(inner[8:]), want)
+		}
+		inner, seq = inner[w.Size():], seq+count
 	}
 }
 
@@ -257,4 +284,51 @@ func lookEverywhere(t *testing.T, s *segment.Segment, frames map[segment.Cursor]
 			checkDecoded(t, s, frame, w)
 		}
 	}
+}
+
+// FuzzSegmentHeader: a header page is refused, or decoded to what may be used, and
+// then encoded again as the bytes that count.
+func FuzzSegmentHeader(f *testing.F) {
+	page := segmentImage(modeHeader, segmentSeed())[:4096]
+	f.Add(page[:headerEnd], true, true)
+	f.Add(page[:headerEnd], false, false)
+	f.Add([]byte("walqseg\n"), true, false)
+	other := bytes.Clone(page[:headerEnd])
+	binary.LittleEndian.PutUint64(other[40:], 0xff0000) // another size that may be
+	f.Add(other, true, true)
+	f.Add([]byte{}, false, true)
+	for off := 8; off < headerEnd; off += 8 {
+		other = bytes.Clone(page[:headerEnd])
+		other[off] ^= 0x80
+		f.Add(other, true, off%16 == 0)
+	}
+	f.Fuzz(func(t *testing.T, fields []byte, sum, readOnly bool) {
+		p := make([]byte, 4096)
+		copy(p, fields)
+		if sum {
+			binary.LittleEndian.PutUint32(p[4088:], castagnoli(p[:4088]))
+		}
+		before := bytes.Clone(p)
+		h, err := segment.DecodeHeader(p, readOnly)
+		if !bytes.Equal(p, before) {
+			t.Fatal("the page was changed")
+		}
+		if err != nil {
+			return
+		}
+		if castagnoli(p[:4088]) != binary.LittleEndian.Uint32(p[4088:]) || segment.CheckSize(h.Size) != nil {
+			t.Fatalf("a header that cannot be used was decoded: %+v", h)
+		}
+		if start := segment.DataStart(h.Size); start%4096 != 0 || start+segment.SealBytes > h.Size || segment.MaxContent(h.Size) <= 0 {
+			t.Fatalf("a segment of %d bytes: the data start at %d, a message has %d bytes", h.Size, start, segment.MaxContent(h.Size))
+		}
+		if h.Size > 1<<20 {
+			return // a segment on the heap takes all of its size
+		}
+		s := segment.OnHeap(h)
+		again, err := segment.DecodeHeader(s.Region().Bytes(0, 4096), false)
+		if err != nil || again != h {
+			t.Fatalf("encoded and decoded again: %+v, %v, want %+v", again, err, h)
+		}
+	})
 }

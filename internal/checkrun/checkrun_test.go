@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -144,6 +145,34 @@ func TestFormattedNamesEachFile(t *testing.T) {
 	out, err := formatted()
 	if err == nil || !strings.Contains(out, filepath.Join("a", "bad.go")) || !strings.Contains(out, filepath.Join("a", "worse.go")) {
 		t.Errorf("got %q, %v; want both files of a", out, err)
+	}
+}
+
+func TestEveryFuzzTargetIsFound(t *testing.T) {
+	t.Chdir(t.TempDir())
+	fuzz := func(pkg, name string) string {
+		return "package " + pkg + "\n\nimport \"testing\"\n\nfunc " + name + "(f *testing.F) {}\n"
+	}
+	write(t, map[string]string{
+		"go.mod":           "module example.com/m\n\ngo 1.26\n",
+		"top_test.go":      fuzz("m_test", "FuzzTop"),
+		"a/a_test.go":      fuzz("a", "FuzzOne"),
+		"a/more_test.go":   fuzz("a", "FuzzTwo"),
+		"a/b/c_test.go":    fuzz("b_test", "FuzzBelow"),
+		"tag/tag_test.go":  "//go:build no_such_tag\n\n" + fuzz("tag", "FuzzElsewhere"),
+		"tag/test_test.go": testFile("func TestNoFuzz(t *testing.T) {}\n"),
+	})
+	targets, err := fuzzTargets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []target{{".", "FuzzTop"}, {"./a", "FuzzOne"}, {"./a", "FuzzTwo"}, {"./a/b", "FuzzBelow"}}
+	if !slices.Equal(targets, want) {
+		t.Errorf("got %v, want %v", targets, want)
+	}
+	t.Chdir("tag")
+	if targets, err := fuzzTargets(); err == nil {
+		t.Errorf("where there is none: got %v and no error", targets)
 	}
 }
 

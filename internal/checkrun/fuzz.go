@@ -1,18 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
-
-// fuzzDirs hold the fuzz targets: ./fuzz all of them but those for decoders that
-// only their own package can reach.
-var fuzzDirs = []string{"./fuzz", "./wal"}
 
 // A target is one fuzz target.
 type target struct{ dir, name string }
@@ -43,24 +41,81 @@ func (r *report) fuzz(each time.Duration) {
 	}
 }
 
-// fuzzTargets lists the targets.
+// fuzzTargets finds the targets: all of them are in ./fuzz but those for what only
+// their own package can reach.
 func fuzzTargets() (targets []target, err error) {
-	for _, dir := range fuzzDirs {
+	dirs, err := fuzzDirs()
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
 		out, err := exec.Command("go", "test", "-list", "^Fuzz", dir).CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, out)
 		}
-		before := len(targets)
 		for line := range strings.Lines(string(out)) {
 			if strings.HasPrefix(line, "Fuzz") {
 				targets = append(targets, target{dir, strings.TrimSpace(line)})
 			}
 		}
-		if len(targets) == before {
-			return nil, errors.New("there is no target in " + dir)
-		}
+	}
+	if len(targets) == 0 {
+		return nil, errors.New("there is no target")
 	}
 	return targets, nil
+}
+
+// testFiles is a template of go list: the directory of a package, and then each
+// of its files of tests, on a line of its own. It knows which of them this system
+// builds.
+const testFiles = "{{$dir := .Dir}}{{range .TestGoFiles}}{{$dir}}\t{{.}}\n{{end}}{{range .XTestGoFiles}}{{$dir}}\t{{.}}\n{{end}}"
+
+// fuzzDirs lists the packages that have a target, as paths from the working
+// directory.
+func fuzzDirs() (dirs []string, err error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	out, err := exec.Command("go", "list", "-f", testFiles, "./...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		dir, name, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		if !ok {
+			continue
+		}
+		source, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		rel, err := filepath.Rel(here, dir)
+		if err != nil {
+			return nil, err
+		}
+		if rel != "." { // so that go takes it for a path
+			rel = "." + string(filepath.Separator) + rel
+		}
+		if bytes.Contains(source, []byte("\nfunc Fuzz")) && !slices.Contains(dirs, rel) {
+			dirs = append(dirs, rel)
+		}
+	}
+	return dirs, nil
+}
+
+// inMemory is where Linux has a file system in memory. Targets that write files
+// and sync them do ten times as much there.
+const inMemory = "/dev/shm"
+
+// scratch makes a directory for the files of a target, in memory if possible. It
+// goes with everything that a worker left that was killed.
+func scratch() (dir string, remove func(), err error) {
+	dir, err = os.MkdirTemp(inMemory, "walq-fuzz-")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "walq-fuzz-")
+	}
+	return dir, func() { os.RemoveAll(dir) }, err
 }
 
 // fuzzOne runs one target.
@@ -73,8 +128,16 @@ func fuzzOne(t target, each time.Duration) (string, error) {
 		each = max(each, canaryTime)
 		defer t.forget(t.inputs())
 	}
+	temp, remove, err := scratch()
+	if err != nil {
+		return "", err
+	}
+	defer remove()
 	args := []string{"test", "-run", "^$", "-fuzz", "^" + t.name + "$", "-fuzztime", each.String(), "-fuzzminimizetime", "10x", t.dir}
-	out, err := exec.Command("go", args...).CombinedOutput()
+	cmd := exec.Command("go", args...)
+	// What go builds is large and stays out of memory.
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp, "GOTMPDIR="+os.TempDir())
+	out, err := cmd.CombinedOutput()
 	return string(out), verdict(isCanary, string(out), err)
 }
 
