@@ -90,7 +90,7 @@ func (p *Position) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
+	if t, err := time.Parse(time.RFC3339, s); err == nil && t.UTC().Year() >= 0 && t.UTC().Year() <= 9999 { // else it could not be written
 		*p = Since(t)
 		return nil
 	}

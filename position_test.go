@@ -40,7 +40,7 @@ func TestAPositionIsReadAsItWasWritten(t *testing.T) {
 }
 
 func TestWhatIsNoPositionIsRefused(t *testing.T) {
-	for _, text := range []string{"", "-", "--1", "+1", "-+1", "1 ", "0x1", "1_000", "18446744073709551616", "-9223372036854775808", "Oldest", "2026-03-01", "12e3"} {
+	for _, text := range []string{"", "-", "--1", "+1", "-+1", "1 ", "0x1", "1_000", "18446744073709551616", "-9223372036854775808", "Oldest", "2026-03-01", "12e3", "9999-12-31T23:59:59.999999999-23:59"} {
 		p := walq.At(7)
 		if err := p.UnmarshalText([]byte(text)); err == nil || p != walq.At(7) {
 			t.Errorf("%q: got %v, %v, want an error and the position unchanged", text, p, err)

@@ -27,16 +27,23 @@ const (
 // map, content that no validator can know to be msgpack. It then believes the
 // counts there, and recurses as deep as they say.
 //
-// If v holds a map whose key is of an interface type, a key in p that Go
-// cannot hash makes the library panic; use string keys.
-func Unmarshal(p []byte, v any) error {
+// Where the library panics Unmarshal returns an error: at a nil that stands for a
+// time.Time within something else, and at a key that Go cannot hash.
+func Unmarshal(p []byte, v any) (err error) {
 	if err := Validate(p); err != nil {
 		return err
 	}
-	p, err := disarmExtensions(p)
+	p, err = disarmExtensions(p)
 	if err != nil {
 		return err
 	}
+	// The library panics where a nil stands for a time.Time that is part of
+	// something else, and at a map key that Go cannot hash.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("msgpack: cannot decode into %T: %v", v, r)
+		}
+	}()
 	return msgpack.Unmarshal(p, v)
 }
 

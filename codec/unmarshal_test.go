@@ -118,3 +118,21 @@ func TestUnmarshalKeepsEveryTimestamp(t *testing.T) {
 		}
 	})
 }
+
+// The library calls IsNil on a struct here.
+func TestANilWhereATimeIsExpectedIsAnError(t *testing.T) {
+	type moment struct{ At time.Time }
+	for name, c := range map[string]struct {
+		data string
+		into any
+	}{
+		"in a struct as an array": {"\x91\xc0", &moment{}},
+		"in a struct as a map":    {"\x81\xa2At\xc0", &moment{}},
+		"in a slice":              {"\x91\xc0", &[]time.Time{}},
+		"in a map":                {"\x81\xa2At\xc0", &map[string]time.Time{}},
+	} {
+		if err := codec.Unmarshal([]byte(c.data), c.into); err == nil {
+			t.Errorf("%s: got %v, want an error", name, c.into)
+		}
+	}
+}

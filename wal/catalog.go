@@ -54,8 +54,15 @@ func (l *Log) segmentFor(fits func(*catalogued) (bool, error)) (*seg, error) {
 		oldest := l.ctl.oldest()
 		kept := c.all[sort.Search(len(c.all), func(i int) bool { return c.all[i].first >= oldest }):]
 		n, err := countFitting(kept, fits)
-		if err != nil || n == 0 {
+		if err != nil || n == 0 && (len(kept) > 0 || fresh) {
 			return nil, err
+		}
+		if n == 0 { // all that was known is trimmed
+			if err := c.relist(l); err != nil {
+				return nil, err
+			}
+			fresh = true
+			continue
 		}
 		s, err := l.acquire(&l.table, kept[n-1].first)
 		if err == nil && (n < len(kept) || fresh) {

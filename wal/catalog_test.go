@@ -151,3 +151,33 @@ func TestASearchByTimeMissesNoMessageOfAWriterThatStopped(t *testing.T) {
 		}
 	}
 }
+
+func TestASeekFindsItsMessageAlsoIfAllKnownSegmentsWereTrimmed(t *testing.T) {
+	dir := newQueue(t)
+	a, b := create(t, dir, Options{}), open(t, dir, Options{})
+	r, err := b.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	appendBytes(t, a, 10)
+	if err := r.SeekSeq(1); err != nil { // b knows the first segment
+		t.Fatal(err)
+	}
+	var last Appended
+	for last.End.ordinal() < 3 {
+		last = appendBytes(t, a, 20000)
+	}
+	if err := a.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := a.Trim(t.Context(), 4); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	if err := r.SeekSeq(last.Seq); err != nil {
+		t.Fatal(err)
+	}
+	if m := next(t, r); m.Seq != last.Seq {
+		t.Errorf("got message %d, want %d", m.Seq, last.Seq)
+	}
+}

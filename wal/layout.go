@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -118,10 +119,18 @@ func removeTemporaries(log *mmap.Dir, slot int) error {
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, tempPrefix(slot)) {
-			if err := log.Unlink(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+			err = errors.Join(err, removeTemporary(log, name))
 		}
 	}
-	return nil
+	return err
+}
+
+// removeTemporary removes a file under construction. What has such a name and is a
+// directory is none of ours, and in nobody's way.
+func removeTemporary(log *mmap.Dir, name string) error {
+	err := log.Unlink(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EISDIR) {
+		return nil
+	}
+	return err
 }

@@ -408,6 +408,11 @@ func (l *Log) quarantineStale(chain []uint64) error {
 		return err
 	}
 	q, err := l.dir.OpenDir(quarantineName)
+	if isNotExist(err) { // somebody tidied up
+		if err = l.dir.Mkdir(quarantineName, l.perms.dir); err == nil {
+			q, err = l.dir.OpenDir(quarantineName)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -415,7 +420,7 @@ func (l *Log) quarantineStale(chain []uint64) error {
 		first, ok := segment.ParseName(name)
 		switch {
 		case strings.HasPrefix(name, "tmp."):
-			err = errors.Join(err, l.log.Unlink(name))
+			err = errors.Join(err, removeTemporary(l.log, name))
 		case ok && first >= chain[0] && !slices.Contains(chain, first):
 			l.warn("moved a stale segment to quarantine", "segment", l.log.Join(name))
 			aside := fmt.Sprintf("%s.%d", name, time.Now().UnixNano())

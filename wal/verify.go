@@ -204,6 +204,9 @@ func (v *verifier) log() (err error) {
 		v.fault(before.path, before.off, "the log ends here, below the durable position (%v): acknowledged messages are missing", v.durable)
 		v.known = false
 	}
+	if _, met := v.marks[v.durable]; v.powered && v.known && !met {
+		v.fault(v.ctlPath, ctlDurable, "the durable position (%v) is not where a frame ends", v.durable)
+	}
 	return nil
 }
 
