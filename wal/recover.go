@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/walq/walq/internal/step"
@@ -418,10 +419,15 @@ func (l *Log) quarantineStale(chain []uint64) error {
 	}
 	for _, name := range names {
 		first, ok := segment.ParseName(name)
-		switch {
-		case strings.HasPrefix(name, "tmp."):
-			err = errors.Join(err, removeTemporary(l.log, name))
-		case ok && first >= chain[0] && !slices.Contains(chain, first):
+		temporary := strings.HasPrefix(name, "tmp.")
+		if temporary {
+			uerr := l.log.Unlink(name)
+			if !errors.Is(uerr, syscall.EISDIR) { // else none of ours, and maybe in our way
+				err = errors.Join(err, uerr)
+				continue
+			}
+		}
+		if temporary || ok && first >= chain[0] && !slices.Contains(chain, first) {
 			l.warn("moved a stale segment to quarantine", "segment", l.log.Join(name))
 			aside := fmt.Sprintf("%s.%d", name, time.Now().UnixNano())
 			err = errors.Join(err, l.log.Rename(name, q, aside))
