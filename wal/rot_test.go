@@ -72,3 +72,18 @@ func TestASegmentThatIsMissingInTheMiddleIsNotTakenForTheEnd(t *testing.T) {
 		t.Errorf("got %v, want that %s is missing", err, names[1])
 	}
 }
+
+func TestAFileInPlaceOfADirectoryIsAFault(t *testing.T) {
+	for _, name := range []string{groupsName, wakeName, quarantineName} {
+		dir := newQueue(t)
+		closeLog(t, create(t, dir, Options{}))
+		at := filepath.Join(dir, name)
+		if err := errors.Join(os.Remove(at), os.WriteFile(at, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		rep, err := Verify(t.Context(), dir, nil)
+		if err != nil || len(rep.Faults) != 1 || rep.Faults[0].Path != at {
+			t.Errorf("%s: got %+v, %v, want that it is no directory", name, rep.Faults, err)
+		}
+	}
+}

@@ -39,7 +39,12 @@ func Verify(ctx context.Context, path string, progress func(done, total int64)) 
 		return Report{Faults: []Fault{}}, err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	return verify(ctx, &onDisk{dir: dir}, progress)
+	files := &onDisk{dir: dir}
+	report, err := verify(ctx, files, progress)
+	if err == nil {
+		report.Faults = append(report.Faults, files.misplaced()...)
+	}
+	return report, err
 }
 
 func verify(ctx context.Context, files evidence, progress func(done, total int64)) (Report, error) {

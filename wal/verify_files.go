@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"syscall"
 
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -126,6 +127,20 @@ func (d *onDisk) header(first uint64) (page []byte, err error) {
 		return errors.Join(err, f.Close())
 	})
 	return page, err
+}
+
+// misplaced finds what stands where a directory of the queue should be.
+func (d *onDisk) misplaced() (faults []Fault) {
+	for _, name := range []string{groupsName, wakeName, quarantineName} {
+		sub, err := d.dir.OpenDir(name)
+		if err == nil {
+			err = sub.Close()
+		}
+		if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, mmap.ErrSymlink) {
+			faults = append(faults, Fault{d.join(name), 0, "it is no directory"})
+		}
+	}
+	return faults
 }
 
 func (d *onDisk) groupAccess() bool {
