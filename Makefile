@@ -4,16 +4,22 @@
 T ?= 30s
 N ?= 20000
 STRICT ?=
+ARGS ?=
+REF ?= HEAD
+PKG ?= ./...
+BENCH ?= .
+COUNT ?= 10
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 export WALQ_STRICT := $(STRICT)
 
 RUN := go run ./internal/checkrun
 
 .DEFAULT_GOAL := help
-.PHONY: help check test race steps vet fmt fuzz demo cover storm crash powercut eio bench
+.PHONY: help check test race steps vet fmt fuzz demo cover storm crash powercut eio bench bench-peers bench-compare
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: ## everything that CI runs (STRICT=1: a skipped test fails)
 	@$(RUN) check
@@ -61,3 +67,15 @@ eio: ## syncs that fail, by strace and by step hooks, in one of several processe
 bench: ## the benchmarks; those against other libraries are in bench/
 	go test -run '^$$' -bench . -benchmem ./...
 	@if [ -f bench/go.mod ]; then cd bench && go test -run '^$$' -bench . -benchmem ./...; fi
+
+bench-peers: ## walq beside other queues and the machine's limits (ARGS='-short -json'); docs/PERFORMANCE.md
+	@cd bench && go run . $(ARGS)
+
+bench-compare: ## the benchmarks of PKG here and at the commit REF, COUNT times each (REF=HEAD PKG=./wal COUNT=10)
+	@set -e; ref=$$(mktemp -d); trap 'rm -rf "$$ref"' EXIT; here=$$PWD; \
+	mkdir "$$ref/tree"; git archive $(REF) | tar -x -C "$$ref/tree"; \
+	for round in $$(seq $(COUNT)); do \
+		cd "$$ref/tree"; go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG) >> "$$ref/before"; \
+		cd "$$here"; go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG) >> "$$ref/after"; \
+	done; \
+	go run $(BENCHSTAT) "$(REF)=$$ref/before" "here=$$ref/after"

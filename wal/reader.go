@@ -300,7 +300,11 @@ func (r *Reader) free() error {
 	return r.fail(&CorruptError{Path: r.s.Path(), Offset: r.c.Off, Reason: "the log ends here, below the durable position: acknowledged messages are missing"})
 }
 
-func (r *Reader) belowDurable() bool { return r.s.position(r.c.Off) < r.l.ctl.durable() }
+// belowDurable reports whether what should be here was promised to be on disk: by its
+// place, or by its number, since an ordinal may be wrong.
+func (r *Reader) belowDurable() bool {
+	return r.s.position(r.c.Off) < r.l.ctl.durable() || r.c.Seq < r.l.ctl.word(ctlDurableSeq).Load()
+}
 
 // trimmed tells a successor that is not there yet from one that is gone.
 func (r *Reader) trimmed() error {
@@ -322,7 +326,7 @@ func (r *Reader) trimmed() error {
 
 // fail remembers an error that the next call must repeat.
 func (r *Reader) fail(err error) error {
-	if errors.Is(err, ErrCorrupt) && r.s.position(r.c.Off) >= r.l.ctl.durable() {
+	if errors.Is(err, ErrCorrupt) && !r.belowDurable() {
 		if cut, cerr := r.awaitsCut(); cut || cerr != nil {
 			return cerr // here recovery will end the log
 		}

@@ -31,7 +31,7 @@ type arrow struct {
 // below it as well.
 var picture = map[string]arrow{
 	"cmd/walq": {
-		own:   []string{".", "index", "codec", "group", "wal", "segment"},
+		own:   []string{".", "index", "codec", "group", "wal", "segment", "internal/limits"},
 		third: []string{cobra},
 	},
 	"index":   {own: []string{"."}, third: []string{badger}},
@@ -42,6 +42,9 @@ var picture = map[string]arrow{
 	"sock":    {third: []string{xsys}},
 	"segment": {own: []string{"mmap"}},
 	"mmap":    {third: []string{xsys}},
+
+	// What the machine allows, measured beside the queue and by nothing else.
+	"internal/limits": {own: []string{"mmap"}},
 
 	// The leaves, which all of the above may import.
 	"internal/step":       {third: []string{xsys}},
