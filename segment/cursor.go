@@ -136,11 +136,8 @@ func (s *Segment) Near(seq uint64) Cursor {
 // NearTime is the best known place before which every frame that the index
 // knows of is older than t, nanoseconds since the Unix epoch.
 func (s *Segment) NearTime(t int64) Cursor {
-	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t && t-maxTime > clockSlack })
+	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t })
 }
-
-// clockSlack allows for clocks that differ a little, in nanoseconds.
-const clockSlack = int64(100e6)
 
 // maxFailedProofs bounds what a damaged index can cost: a proof reads a whole
 // frame.

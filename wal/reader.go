@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"math"
 
 	"github.com/walq/walq/internal/spin"
 	"github.com/walq/walq/mmap"
@@ -21,6 +22,7 @@ type Reader struct {
 	from  uint64         // messages with lower sequence numbers are passed over
 	since int64          // until one is found, so are those of an earlier time
 	skip  uint64         // and so many messages besides
+	ahead int64          // the offset at which the kernel is asked to read on
 
 	frame segment.Frame // the one at hand
 	buf   []byte        // of the message that Next returned
@@ -180,6 +182,9 @@ func (r *Reader) try() (f *segment.Frame, err error) {
 
 // committed verifies the frame at the cursor, into r.frame, and steps over it.
 func (r *Reader) committed(w segment.Word) (outcome, error) {
+	if r.c.Off >= r.ahead {
+		r.readAhead()
+	}
 	next := r.c.After(w)
 	if r.durable && r.s.position(next.Off) > r.l.ctl.durable() {
 		return wait, nil
@@ -284,8 +289,28 @@ func (r *Reader) cross(w segment.Word) (outcome, error) {
 	}
 	r.l.table.release(r.s)
 	r.s, r.c = n, n.Start()
-	n.readAhead(r.c.Off)
+	r.ahead = r.c.Off
 	return again, nil
+}
+
+const (
+	// aheadBytes is how far the kernel is asked to read ahead: enough to keep a
+	// disk busy while what is there is checked.
+	aheadBytes = 8 << 20
+	// seekBytes is how much is read after a seek before that is done: who looks for
+	// one message does not read on.
+	seekBytes = 256 << 10
+)
+
+// readAhead asks the kernel for what comes next in a sealed segment; the reader has
+// come to r.ahead. A live one's pages are in memory anyway.
+func (r *Reader) readAhead() {
+	r.ahead = math.MaxInt64
+	if r.s.sealed {
+		n := min(aheadBytes, r.s.Allocated()-r.c.Off)
+		_ = r.s.Region().Prefetch(r.c.Off, n) // only a matter of speed
+		r.ahead = r.c.Off + aheadBytes/2
+	}
 }
 
 // free is the end of the log, unless frames behind it were promised to be there.

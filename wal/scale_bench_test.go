@@ -13,10 +13,10 @@ import (
 // manySegments makes a clean queue of n segments and returns its path, the
 // sequence number behind the last message, and the times of the first and the
 // last one.
-func manySegments(b *testing.B, n int) (path string, end uint64, from, to int64) {
+func manySegments(b *testing.B, n int, size int64) (path string, end uint64, from, to int64) {
 	b.Helper()
 	path = b.TempDir() + "/q"
-	l, err := Open(context.Background(), path, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}})
+	l, err := Open(context.Background(), path, Options{Create: &Settings{SegmentSize: size, Durability: SyncNever}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -43,7 +43,7 @@ var segmentCounts = []int{1, 100, 1000}
 func BenchmarkOpenClose(b *testing.B) {
 	for _, n := range segmentCounts {
 		b.Run(fmt.Sprint(n, "-segments"), func(b *testing.B) {
-			path, _, _, _ := manySegments(b, n)
+			path, _, _, _ := manySegments(b, n, segment.MinSize)
 			b.ReportAllocs()
 			for b.Loop() {
 				l, err := Open(context.Background(), path, Options{})
@@ -61,9 +61,13 @@ func BenchmarkOpenClose(b *testing.B) {
 }
 
 func benchSeek(b *testing.B, seek func(r *Reader, end uint64, from, to int64) error) {
-	for _, n := range segmentCounts {
-		b.Run(fmt.Sprint(n, "-segments"), func(b *testing.B) {
-			path, end, from, to := manySegments(b, n)
+	for _, log := range []struct {
+		segments int
+		size     int64
+	}{{1, segment.MinSize}, {100, segment.MinSize}, {1000, segment.MinSize}, {4, 64 << 20}} {
+		n := log.segments
+		b.Run(fmt.Sprint(n, "-segments-of-", log.size>>10, "K"), func(b *testing.B) {
+			path, end, from, to := manySegments(b, n, log.size)
 			l, err := Open(context.Background(), path, Options{})
 			if err != nil {
 				b.Fatal(err)

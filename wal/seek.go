@@ -11,7 +11,7 @@ import (
 func (r *Reader) stand(s *seg, c segment.Cursor, from uint64) {
 	r.l.table.release(r.s)
 	r.s, r.c, r.from = s, c, from
-	s.readAhead(c.Off)
+	r.ahead = c.Off + seekBytes
 	r.since, r.skip = 0, 0
 	r.batch, r.err, r.gap = false, nil, nil
 }

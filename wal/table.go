@@ -15,10 +15,8 @@ type seg struct {
 	*segment.Segment
 	refs int // guarded by table.mu
 
-	// sealed: it was when it was mapped, so nothing in it will be synced by us,
-	// and who reads it reads on. ahead tells that the kernel was asked to.
+	// sealed: it was when it was mapped, so nothing in it will be synced by us.
 	sealed bool
-	ahead  atomic.Bool
 
 	// own is where this handle's appenders last found the tail, as a packed
 	// place: a hint that only spares walking.
@@ -125,14 +123,6 @@ func isSealed(s *segment.Segment) bool {
 	}
 	_, w, err := s.WalkToFree(hint)
 	return err == nil && w.Sealed()
-}
-
-// readAhead asks the kernel to read a sealed segment from off on, once. Whoever
-// only looks at headers does not call it.
-func (s *seg) readAhead(off int64) {
-	if s.sealed && !s.ahead.Swap(true) {
-		_ = s.Region().Prefetch(off, s.Allocated()-off) // only a matter of speed
-	}
 }
 
 // again takes one more reference to a segment that the caller keeps alive.
