@@ -302,6 +302,7 @@ func tornImages(t *testing.T, seed uint64, deadline time.Time, images int) {
 			}
 		}
 		checked += len(w.cuts)
+		w.cuts, w.facts, w.disk = nil, tornFacts{}, nil // the goroutines of the killed hold the world
 		if err := os.RemoveAll(filepath.Dir(w.dir)); err != nil {
 			t.Fatal(err)
 		}

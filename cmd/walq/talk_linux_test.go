@@ -189,9 +189,7 @@ func TestCatShowsProgressWhenItPrintsToAFile(t *testing.T) {
 	s := newScreen(t)
 	s.in(t, nil, stdout{file, t.Context()}, "cat", dir)
 	s.shows(t, "\rprinted 2 messages, 3 B")
-	if got := s.rest(); got != "" {
-		t.Errorf("got %q, want nothing to stay", got)
-	}
+	testx.Eventually(t, patience, func() bool { return s.rest() == "" }, "nothing stays on the terminal")
 	if got, err := os.ReadFile(file.Name()); err != nil || string(got) != "a\nbc\n" {
 		t.Errorf("printed %q, %v", got, err)
 	}
