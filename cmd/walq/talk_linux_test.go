@@ -153,9 +153,10 @@ func TestPutShowsProgressUnlessLinesAreTyped(t *testing.T) {
 	if got := s.String(); !strings.Contains(got, "\rappended 1 message, 1 B") || !strings.Contains(got, "\rappended 2 messages, 3 B") {
 		t.Errorf("got %q, want a line after each message", got)
 	}
-	if got := s.rest(); !strings.HasPrefix(got, "appended 2 messages, seq 1..2") || strings.Count(got, "\n") != 1 {
-		t.Errorf("got %q, want only the summary to stay", got)
-	}
+	testx.Eventually(t, patience, func() bool {
+		got := s.rest()
+		return strings.HasPrefix(got, "appended 2 messages, seq 1..2") && strings.Count(got, "\n") == 1
+	}, "only the summary stays")
 	var plain bytes.Buffer
 	if code := run(context.Background(), []string{"put", newDir(t)}, strings.NewReader("a\n"), &out, &plain); code != exitOK || strings.Contains(plain.String(), "\r") {
 		t.Errorf("without a terminal: got exit %d and %q, want no progress", code, plain.String())
@@ -237,9 +238,7 @@ func TestADemoShowsProgress(t *testing.T) {
 	if code := wait(t, cmd.Wait()); code != 130 {
 		t.Errorf("got exit %d, want 130", code)
 	}
-	if strings.Contains(s.rest(), "acknowledged") {
-		t.Errorf("got %q, want the progress gone", s.rest())
-	}
+	testx.Eventually(t, patience, func() bool { return !strings.Contains(s.rest(), "acknowledged") }, "the progress goes")
 }
 
 // What is said while a line of progress stands there has a line of its own.
