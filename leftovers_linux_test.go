@@ -43,7 +43,7 @@ func TestAThousandOpensLeaveNothingBehind(t *testing.T) {
 	if testx.Race {
 		opens = 50
 	}
-	dir := filepath.Join(inMemory(t), "q") // a thousand times the syncs of an orderly end
+	dir := filepath.Join(testx.InMemory(t), "q") // a thousand times the syncs of an orderly end
 	closeQueue(t, create(t, dir, walq.Options{Durability: walq.SyncNever}))
 	before := holds(t, dir)
 	for i := range opens {
@@ -81,18 +81,4 @@ func openAndUse(t *testing.T, dir string, o walq.Options, body string) error {
 		_, err = q.Append(t.Context(), []byte(body))
 	}
 	return errors.Join(err, r.Close(), q.Close())
-}
-
-// inMemory is a directory on a file system in memory, if there is one.
-func inMemory(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "walq-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

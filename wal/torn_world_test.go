@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/walq/walq/internal/step"
+	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/internal/torn"
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -81,25 +82,11 @@ type tornCut struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	random := rand.New(rand.NewPCG(seed, 0))
 	return &world{
-		t: t, seed: seed, random: random, dir: filepath.Join(tornDir(t), "q"),
+		t: t, seed: seed, random: random, dir: filepath.Join(testx.InMemory(t), "q"),
 		facts: tornFacts{maybe: map[string]bool{}},
 		big:   []float64{0.05, 0.3, 0.8}[random.IntN(3)],
 		syncs: []float64{0.02, 0.2, 0.8}[random.IntN(3)],
 	}
-}
-
-// tornDir is a directory in memory, if there is one: nothing here needs a disk.
-func tornDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "walq-torn-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 func (w *world) chance(p float64) bool { return w.random.Float64() < p }
