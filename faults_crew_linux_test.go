@@ -39,9 +39,6 @@ func newCrew(t *testing.T, bin, dir string, flags ...string) *crew {
 // needProcesses skips a test where processes cannot share a queue.
 func needProcesses(t *testing.T) {
 	t.Helper()
-	if testx.Race {
-		testx.Skip(t, "several processes cannot share heap memory")
-	}
 }
 
 // run runs a command of walq on the queue to its end.

@@ -186,7 +186,7 @@ func (p *part) inPlace(ctx context.Context, q *walq.Queue, random *rand.Rand) er
 func linger(random *rand.Rand) {
 	switch n := random.IntN(48); {
 	case n == 0:
-		time.Sleep(2 * stall)
+		time.Sleep(2 * stall) // the slowness itself is what others must bear
 	case n < 8:
 		time.Sleep(time.Duration(random.IntN(2000)) * time.Microsecond)
 	}

@@ -16,9 +16,6 @@ import (
 // them at once too, has one order in which each call lies between its beginning and
 // its end.
 func TestWhatProcessesSeeHasOneOrderWhoeverDies(t *testing.T) {
-	if testx.Race {
-		testx.Skip(t, "several processes cannot share heap memory")
-	}
 	random := rand.New(rand.NewPCG(testx.Seed(t), 0))
 	for round := range 3 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {

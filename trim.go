@@ -13,7 +13,8 @@ import (
 // segment and once a second; Trim is for a queue that nobody appends to, and for
 // limits that were just changed. Nothing goes in part: the segment that appends
 // go to stays, and on a SyncAlways queue all that is not yet durable. Readers
-// that were overtaken get a GapError. Waiting for another process that trims
+// that were overtaken get a GapError, one that reads a segment which goes when it
+// comes to that segment's end. Waiting for another process that trims
 // honours ctx.
 func (q *Queue) Trim(ctx context.Context) (segments int, err error) {
 	n, err := q.log.Trim(ctx, 0)

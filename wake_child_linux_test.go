@@ -335,7 +335,4 @@ func asleepProc(t *testing.T, p *proc) {
 
 func needProcesses(t *testing.T) {
 	t.Helper()
-	if testx.Race {
-		testx.Skip(t, "several processes cannot share heap memory")
-	}
 }

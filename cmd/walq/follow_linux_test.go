@@ -60,7 +60,7 @@ func TestCatThatFollowsSleepsAndWakesAtOnce(t *testing.T) {
 	before := ticks(t, c.Process.Pid)
 	testx.Eventually(t, patience, func() bool {
 		was := before
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // several ticks of the clock that counts
 		before = ticks(t, c.Process.Pid)
 		return before == was
 	}, "cat is asleep")

@@ -1,5 +1,3 @@
-//go:build !race
-
 package limits
 
 import (
@@ -9,8 +7,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/walq/walq/internal/testx"
 )
 
 // echoes are the second processes, which are this test program again.
@@ -66,21 +62,6 @@ func TestACopyAndAChecksumTouchEveryByte(t *testing.T) {
 		if bytesPerNano := float64(size) / summed; summed <= 0 || bytesPerNano > 1000 {
 			t.Errorf("checksum of %d bytes: got %.2f ns, want what a processor can do", size, summed)
 		}
-	}
-	empty(t, dir)
-}
-
-func TestTwoProcessesHandACacheLineToAndFro(t *testing.T) {
-	if testx.Race {
-		testx.Skip(t, "several processes cannot share heap memory")
-	}
-	dir := t.TempDir()
-	samples, err := Bounce(t.Context(), dir, time.Minute, make([]int64, 500), second(t, "bounce", dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(samples) != 500 || slices.Min(samples) <= 0 {
-		t.Errorf("got %d samples, the least %d ns; want 500, all above 0", len(samples), slices.Min(samples))
 	}
 	empty(t, dir)
 }

@@ -51,9 +51,6 @@ func cuts(t *testing.T) int {
 // messages, is there, once, whole and in order, under the number that it was
 // promised; no number was given twice; the queue is sound and takes new messages.
 func TestThePowerGoesAndNothingThatWasAcknowledgedIsLost(t *testing.T) {
-	if testx.Race {
-		testx.Skip(t, "several processes cannot share heap memory")
-	}
 	random := rand.New(rand.NewPCG(testx.Seed(t), 0))
 	bin := testx.BuildBinary(t)
 	left := cuts(t)
