@@ -58,6 +58,9 @@ func (l *LockFile) TryLock(at int64, exclusive bool) (bool, error) {
 	return err == nil, l.f.fail("lock", err)
 }
 
+// ID identifies the file that is locked.
+func (l *LockFile) ID() (FileID, error) { return l.f.ID() }
+
 // Unlock frees the lock on one byte.
 func (l *LockFile) Unlock(at int64) error { return l.f.fail("unlock", l.set(unix.F_UNLCK, at)) }
 

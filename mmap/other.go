@@ -137,5 +137,8 @@ func (l *LockFile) TryLock(at int64, exclusive bool) (bool, error) { return fals
 // Unlock frees the lock on one byte.
 func (l *LockFile) Unlock(at int64) error { return ErrUnsupported }
 
+// ID identifies the file that is locked.
+func (l *LockFile) ID() (FileID, error) { return FileID{}, ErrUnsupported }
+
 // HeldByOther reports whether a byte is locked by another open of the file.
 func (l *LockFile) HeldByOther(start, n int64) (bool, error) { return false, ErrUnsupported }

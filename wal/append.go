@@ -355,6 +355,9 @@ func (l *Log) linkNext(s *seg, end segment.Cursor, first, epoch uint64, temp str
 		err = l.log.Link(temp, name)
 	}
 	step.At(step.RollLinked)
+	if err == nil {
+		err = l.proclaim(made, first)
+	}
 	err = errors.Join(err, l.log.Unlink(temp))
 	step.At(step.RollTempUnlinked)
 	if err != nil {
@@ -367,6 +370,33 @@ func (l *Log) linkNext(s *seg, end segment.Cursor, first, epoch uint64, temp str
 	step.At(step.RollDirSynced)
 	made.Rename(l.log.Join(name))
 	return l.table.adopt(made)
+}
+
+// proclaim says that the segment was given its name: from here on it is missing if
+// it is not there. If somebody removed it before it was said, another process may
+// have made it anew; then only the one that has the name counts.
+func (l *Log) proclaim(made *segment.Segment, first uint64) error {
+	segment.RaiseMax(l.ctl.word(ctlNewest), first)
+	ours, err := made.File().ID()
+	if err != nil {
+		return err
+	}
+	named, err := l.log.Open(segment.Name(first), true)
+	if err == nil {
+		var id mmap.FileID
+		id, err = named.ID()
+		err = errors.Join(err, named.Close())
+		if err == nil && id == ours {
+			return nil
+		}
+	}
+	if err != nil && !isNotExist(err) {
+		return err
+	}
+	if first < l.ctl.oldest() {
+		return nil // trimmed, or a relic that was removed: see roll
+	}
+	return l.vanished(first)
 }
 
 // A Part is one message, or control frame, of a batch.

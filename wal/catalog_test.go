@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/segment"
 )
 
@@ -41,9 +42,9 @@ func TestSeeksSeeSegmentsThatOthersMakeAndTrim(t *testing.T) {
 		if m := next("the last message"); m.Seq != last.Seq || r.s.First != tailOf(t, other).First {
 			t.Errorf("got %d from the segment %d, want %d from %d", m.Seq, r.s.First, last.Seq, tailOf(t, other).First)
 		}
-		time.Sleep(2 * time.Millisecond) // the clock of frames is that coarse
+		time.Sleep(2 * time.Millisecond) // frames have a coarse clock
 		now := time.Now().UnixNano()
-		time.Sleep(2 * time.Millisecond)
+		testx.Eventually(t, 10*time.Second, func() bool { return other.now() > now }, "the clock of frames is past the moment")
 		later := fillSegments(t, other, 1)
 		if err := r.SeekTime(now); err != nil {
 			t.Fatal(err)

@@ -235,6 +235,7 @@ func encodeControl(id identity, s Settings, b boot, durable Position, first uint
 	putWord(page[ctlDurableFirst:], first)
 	putWord(page[ctlSettled:], uint64(durable))
 	putWord(page[ctlSettledFirst:], first)
+	putWord(page[ctlNewest:], first)
 	putWord(page[ctlOldest:], first)
 	return page
 }

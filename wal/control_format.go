@@ -67,6 +67,8 @@ const (
 	bootID         = 8  // 16 bytes
 	bootEpoch      = 24 // u64
 	bootClean      = 32 // u64: 1 after an orderly end of the last participant
+	bootLock       = 40 // u64: inode number of walq.lock when this record was written; 0: not known
+	bootControl    = 48 // u64: likewise of walq.ctl
 
 	// Shared words.
 	ctlDurable       = 8192 // position
@@ -76,6 +78,7 @@ const (
 	ctlTrimCheck     = 8224 // its complement
 	ctlSettled       = 8320 // position
 	ctlSettledFirst  = 8328 // likewise
+	ctlNewest        = 8336 // first sequence number of the last segment that was given its name
 	ctlPoison        = 8448 // 0 none, 1 being written, 2 poisoned
 	ctlPoisonTime    = 8456 // i64, nanoseconds since the Unix epoch
 	ctlPoisonSlot    = 8464
@@ -202,6 +205,22 @@ type boot struct {
 	id    [16]byte
 	epoch uint64
 	clean bool
+	inodes
+}
+
+// inodes number the files whose identity counts: locks belong to a file, not to its
+// name, and another control file is a copy. 0: not known.
+type inodes struct{ lock, control uint64 }
+
+// copied reports whether the queue's files were copied since the record was written.
+func (b boot) copied(now inodes) bool {
+	return b.control != 0 && now.control != 0 && b.control != now.control
+}
+
+// locksElsewhere reports whether somebody may have the queue open of whom the lock
+// file of now knows nothing, because it was put in the place of theirs.
+func (b boot) locksElsewhere(id [16]byte, now inodes) bool {
+	return !b.clean && b.id == id && !b.copied(now) && b.lock != 0 && now.lock != 0 && b.lock != now.lock
 }
 
 // Two records of a kind alternate, so that a torn write leaves the other one
@@ -239,15 +258,18 @@ func encodeBoot(rec []byte, generation uint64, b boot) {
 	if b.clean {
 		le.PutUint64(rec[bootClean:], 1)
 	}
+	le.PutUint64(rec[bootLock:], b.lock)
+	le.PutUint64(rec[bootControl:], b.control)
 	sealRecord(rec, generation)
 }
 
 func decodeBoot(rec []byte) boot {
 	le := binary.LittleEndian
 	return boot{
-		id:    [16]byte(rec[bootID : bootID+16]),
-		epoch: le.Uint64(rec[bootEpoch:]),
-		clean: le.Uint64(rec[bootClean:]) == 1,
+		id:     [16]byte(rec[bootID : bootID+16]),
+		epoch:  le.Uint64(rec[bootEpoch:]),
+		clean:  le.Uint64(rec[bootClean:]) == 1,
+		inodes: inodes{le.Uint64(rec[bootLock:]), le.Uint64(rec[bootControl:])},
 	}
 }
 

@@ -151,6 +151,11 @@ func createQueue(ctx context.Context, dir *mmap.Dir, s Settings) (err error) {
 	if err := makeFirst(log, p, first); err != nil {
 		return err
 	}
+	// What the queue needs beside the control file is on disk before that has its
+	// name: a power loss keeps names in any mixture.
+	if err := dir.Sync(); err != nil {
+		return err
+	}
 	return makeControl(dir, p, s, first)
 }
 

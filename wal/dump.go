@@ -322,6 +322,7 @@ func (p controlPage) words() []segment.Field {
 		{Offset: ctlTrimCheck, Name: "trim check", Value: p.word(ctlTrimCheck)},
 		{Offset: ctlSettled, Name: "settled", Value: p.position(ctlSettled)},
 		{Offset: ctlSettledFirst, Name: "settled segment", Value: p.word(ctlSettledFirst)},
+		{Offset: ctlNewest, Name: "newest segment", Value: p.word(ctlNewest)},
 		{Offset: ctlPoison, Name: "poison", Value: p.word(ctlPoison)},
 	}
 	if p.word(ctlPoison) != 0 {

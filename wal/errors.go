@@ -67,3 +67,5 @@ func joinFirst(err, cleanup error) error {
 	}
 	return errors.Join(err, cleanup)
 }
+
+const reasonLockReplaced = "it is not the file that was there when the queue was last opened: processes that hold locks on that one may still be at work. Stop all that use the queue, then let walq repair go over it"

@@ -62,7 +62,7 @@ func (m *inMemory) header(first uint64) ([]byte, error) {
 
 func (m *inMemory) groupAccess() bool { return false }
 
-func (m *inMemory) users() ([16]byte, lockState, error) { return m.boot, m.lock, nil }
+func (m *inMemory) users() (users, error) { return users{boot: m.boot, locked: m.lock}, nil }
 
 func (m *inMemory) clone() *inMemory {
 	c := &inMemory{ctl: bytes.Clone(m.ctl), segs: map[uint64][]byte{}, boot: m.boot, lock: m.lock}
@@ -83,11 +83,11 @@ func load(t testing.TB, dir string) *inMemory {
 	m := &inMemory{segs: map[uint64][]byte{}}
 	m.ctl, _, err = files.control()
 	all, serr := files.segments()
-	boot, _, uerr := files.users()
+	u, uerr := files.users()
 	if err := errors.Join(err, serr, uerr); err != nil {
 		t.Fatal(err)
 	}
-	m.boot = boot
+	m.boot = u.boot
 	for _, l := range all {
 		r, err := files.segment(l.first)
 		if err != nil {

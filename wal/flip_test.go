@@ -51,6 +51,7 @@ func harmlessControl(clean bool, durable uint64, boundaries map[uint64]bool) []p
 	all := []place{
 		{ctlDurableFirst, ctlDurableFirst + 8, "a hint: used only if that segment's ordinal is the position's", nil},
 		{ctlSettledFirst, ctlSettledFirst + 8, "likewise", nil},
+		{ctlNewest, ctlNewest + 8, "lower than it was, it only notices less", lower},
 		{ctlTrimTo, ctlTrimCheck + 8, "one wrong bit breaks the complement, and then they say nothing", nil},
 		{ctlIntentOwner, ctlIntentOwner + 8, "any value that is not a syncer's own makes it doubt the disk and sync again", nil},
 		{ctlIntentEnd, ctlIntentEnd + 8, "only a position that the log does not reach means anything", lower},

@@ -241,6 +241,8 @@ var formatBindings = []formatBinding{
 	{"boot record", "boot id", "offset", "bootID", 16},
 	{"boot record", "epoch", "offset", "bootEpoch", 8},
 	{"boot record", "clean", "offset", "bootClean", 8},
+	{"boot record", "lock file", "offset", "bootLock", 8},
+	{"boot record", "control file", "offset", "bootControl", 8},
 	{"boot record", "checksum", "offset", "recChecksum", recordBytes - recChecksum},
 
 	{"durabilities", "always", "number", "SyncAlways", 0},
@@ -254,6 +256,7 @@ var formatBindings = []formatBinding{
 	{"control shared words", "trim check", "offset", "ctlTrimCheck", 8},
 	{"control shared words", "settled", "offset", "ctlSettled", 8},
 	{"control shared words", "settled segment", "offset", "ctlSettledFirst", 8},
+	{"control shared words", "newest segment", "offset", "ctlNewest", 8},
 	{"control shared words", "poison", "offset", "ctlPoison", 8},
 	{"control shared words", "poison time", "offset", "ctlPoisonTime", 8},
 	{"control shared words", "poison slot", "offset", "ctlPoisonSlot", 8},

@@ -44,6 +44,13 @@ type files struct {
 	bootID [16]byte
 }
 
+// inodes are those of the files that were opened.
+func (f *files) inodes() (n inodes, err error) {
+	lock, err := f.locks.ID()
+	ctl, cerr := f.ctl.f.ID()
+	return inodes{lock.Ino, ctl.Ino}, errors.Join(err, cerr)
+}
+
 func (f *files) close() error {
 	var errs []error
 	if f.ctl != nil {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/walq/walq/segment"
@@ -87,4 +88,28 @@ func (l *Log) removeTrimmed() error {
 		}
 	}
 	return nil
+}
+
+// keptSegment opens the segment of the durable position, having checked that
+// the oldest kept sequence number can be true: files are removed by that word,
+// and one wrong bit in it must not remove the log.
+func (l *Log) keptSegment() (*seg, error) {
+	oldest := l.ctl.oldest() // trimming raises the durable position first
+	s, _, err := l.locateMoving(l.ctl.durable)
+	if err != nil {
+		return nil, err
+	}
+	o, err := l.acquire(&l.table, oldest)
+	if isNotExist(err) && l.ctl.oldest() != oldest { // trimmed meanwhile
+		return s, nil
+	}
+	if isNotExist(err) || err == nil && o.First > s.First {
+		err = &CorruptError{Path: l.ctl.r.Path(), Offset: ctlOldest, Reason: fmt.Sprintf("the oldest kept sequence number, %d, starts no segment at or before the durable position", oldest)}
+	}
+	l.table.release(o)
+	if err != nil {
+		l.table.release(s)
+		return nil, err
+	}
+	return s, nil
 }

@@ -71,6 +71,15 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
+	now, err := l.inodes()
+	if err != nil {
+		return err
+	}
+	if b.locksElsewhere(l.bootID, now) {
+		return &CorruptError{Path: l.locks.Path(), Reason: reasonLockReplaced}
+	}
+	copied := b.copied(now)
+	b.inodes = now
 	l.ctl.word(ctlGather).Store(0)
 	l.clearWaiters()
 	l.removeSockets()
@@ -100,6 +109,9 @@ func (l *Log) recover() error {
 		}
 	case b.id == l.bootID && !l.o.Snapshot:
 		if err := l.recoverSameBoot(); err != nil {
+			if copied && errors.Is(err, ErrCorrupt) {
+				err = fmt.Errorf("%w (the files were copied since the queue was last opened: if it was in use then, open it as a snapshot)", err)
+			}
 			return err
 		}
 	default:
@@ -291,7 +303,7 @@ func (l *Log) cutAndGoOn(sc *scan, b boot) error {
 func (l *Log) goOnIn(n *seg, sc *scan, b boot) error {
 	step.At(step.RecoverSegmentMade)
 	l.resetControl(n)
-	if err := l.ctl.writeBoot(boot{id: l.bootID, epoch: b.epoch + 1}); err != nil {
+	if err := l.ctl.writeBoot(boot{id: l.bootID, epoch: b.epoch + 1, inodes: b.inodes}); err != nil {
 		return err
 	}
 	step.At(step.RecoverControlWritten)
@@ -393,6 +405,7 @@ func (l *Log) resetControl(n *seg) {
 	l.ctl.word(ctlDurableFirst).Store(n.First)
 	l.ctl.word(ctlSettled).Store(start)
 	l.ctl.word(ctlSettledFirst).Store(n.First)
+	l.ctl.word(ctlNewest).Store(n.First)
 	l.ctl.word(ctlIntentOwner).Store(0)
 	l.ctl.word(ctlIntentEnd).Store(0)
 	for slot := range maxSlots {
@@ -412,6 +425,7 @@ func (l *Log) quarantineStale(chain []uint64) error {
 	if isNotExist(err) { // somebody tidied up
 		if err = l.dir.Mkdir(quarantineName, l.perms.dir); err == nil {
 			q, err = l.dir.OpenDir(quarantineName)
+			err = joinFirst(err, l.dir.Sync())
 		}
 	}
 	if err != nil {
@@ -434,30 +448,6 @@ func (l *Log) quarantineStale(chain []uint64) error {
 		}
 	}
 	return errors.Join(err, l.log.Sync(), q.Sync(), q.Close())
-}
-
-// keptSegment opens the segment of the durable position, having checked that
-// the oldest kept sequence number can be true: files are removed by that word,
-// and one wrong bit in it must not remove the log.
-func (l *Log) keptSegment() (*seg, error) {
-	oldest := l.ctl.oldest() // trimming raises the durable position first
-	s, _, err := l.locateMoving(l.ctl.durable)
-	if err != nil {
-		return nil, err
-	}
-	o, err := l.acquire(&l.table, oldest)
-	if isNotExist(err) && l.ctl.oldest() != oldest { // trimmed meanwhile
-		return s, nil
-	}
-	if isNotExist(err) || err == nil && o.First > s.First {
-		err = &CorruptError{Path: l.ctl.r.Path(), Offset: ctlOldest, Reason: fmt.Sprintf("the oldest kept sequence number, %d, starts no segment at or before the durable position", oldest)}
-	}
-	l.table.release(o)
-	if err != nil {
-		l.table.release(s)
-		return nil, err
-	}
-	return s, nil
 }
 
 // markClean leaves the log synced, without claims, and says so. The caller is

@@ -374,6 +374,7 @@ func (p *plan) settle(pc *piece) {
 	if len(fixes) > 0 || anew || pc.filler || pc.first != pc.file {
 		p.changes = append(p.changes, &change{first: pc.first, content: pc.content, from: pc.file, fixes: fixes, bytes: pc.size, made: pc.filler || pc.first != pc.file})
 	}
+	p.found.last = pc.first
 	for off, seq := range pc.s.Marks {
 		p.found.marks[makePosition(pc.h.Ordinal, off)] = mark{seq, pc.first}
 	}

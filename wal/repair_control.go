@@ -46,11 +46,10 @@ func (p *plan) readControl() error {
 		p.reset = len(content) < ctlWaiters
 		p.repaired(path, int64(min(len(content), controlBytes)), "the control file has %d bytes, want %d", len(content), controlBytes)
 	}
-	var locked lockState
-	if p.bootID, locked, err = p.files.users(); err != nil {
+	if p.users, err = p.files.users(); err != nil {
 		return err
 	}
-	if locked == noLockFile {
+	if p.users.locked == noLockFile {
 		p.repaired(p.files.join(lockName), 0, "the lock file is missing")
 	}
 	id, err := decodeIdentity(p.page, false)
@@ -134,8 +133,8 @@ func (p *plan) judgePower() {
 	}
 	if rec, _, _, err = newestRecord(page[ctlBoot:]); err == nil {
 		p.boot = decodeBoot(rec)
-		p.powered = !p.boot.clean && p.boot.id != p.bootID
-		p.otherBoot = p.boot.id != p.bootID
+		p.powered = !p.boot.clean && p.boot.id != p.users.boot
+		p.otherBoot = p.boot.id != p.users.boot
 	}
 }
 
@@ -148,6 +147,7 @@ func (p *plan) judgeBoot(before []byte) {
 			epoch = max(epoch, pc.h.Epoch)
 		}
 	}
+	reason := "the boot record that counted is lost; it is rebuilt so that the next opening checks everything"
 	rec, generation, next, err := newestRecord(p.page[ctlBoot:])
 	if err == nil {
 		p.boot = decodeBoot(rec)
@@ -155,11 +155,16 @@ func (p *plan) judgeBoot(before []byte) {
 		for at := 0; at < len(before); at += recordSpacing {
 			erased = erased || !allZero(before[at:at+recordBytes]) && allZero(p.page[ctlBoot+at:ctlBoot+at+recordBytes])
 		}
-		if !erased {
+		switch {
+		case erased:
+			p.boot.clean = false
+			p.boot.epoch = max(p.boot.epoch, epoch)
+		case p.boot.locksElsewhere(p.users.boot, p.users.inodes):
+			reason = "the lock file is not the one that was locked; nobody is taken to hold locks on that one any more"
+		default:
 			return
 		}
-		p.boot.clean = false
-		p.boot.epoch = max(p.boot.epoch, epoch)
+		p.boot.inodes = inodes{}
 	} else {
 		// Not of this boot, and not clean: the next opening checks everything and
 		// jumps.
@@ -172,7 +177,7 @@ func (p *plan) judgeBoot(before []byte) {
 	if err == nil && &next[0] != &p.page[ctlBoot] {
 		at += recordSpacing
 	}
-	p.fix(segment.Fix{Offset: at, Reason: "the boot record that counted is lost; it is rebuilt so that the next opening checks everything", Data: data})
+	p.fix(segment.Fix{Offset: at, Reason: reason, Data: data})
 }
 
 func (p *plan) judgeSettings() {
@@ -209,7 +214,7 @@ func (p *plan) judgeWords() error {
 		}{
 			{ctlDurable, end}, {ctlDurableSeq, p.found.final.seq}, {ctlDurableFirst, p.found.final.first},
 			{ctlSettled, end}, {ctlSettledFirst, p.found.final.first}, {ctlIntentOwner, standingIntent}, {ctlIntentEnd, 0},
-			{ctlTrimTo, 0}, {ctlTrimCheck, 0},
+			{ctlNewest, p.found.last}, {ctlTrimTo, 0}, {ctlTrimCheck, 0},
 		} {
 			putWord(p.page[w.off:], w.v)
 		}

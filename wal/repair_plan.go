@@ -18,7 +18,7 @@ type plan struct {
 	progress func(done, total int64)
 	report   RepairReport
 
-	bootID   [16]byte
+	users    users
 	original []byte // the control file as it is, nil if there is none
 	page     []byte // as it will be
 	queue    [16]byte

@@ -446,3 +446,39 @@ func TestTheRelicOfASlowRollerLeadsNobodyAstray(t *testing.T) {
 		t.Error("nobody met the relic")
 	}
 }
+
+// An outsider removes a segment right after it got its name, and another process makes
+// it anew: of the two only the one that has the name goes on.
+func TestOfASegmentThatWasMadeTwiceOnlyOneCounts(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}})
+	other := open(t, dir, Options{})
+	appendText(t, other, "both stand in the first segment")
+	meddled := false
+	restore := step.Set(step.RollLinked, func() error {
+		if !meddled {
+			meddled = true
+			names, err := segmentNames(l.log)
+			if err == nil {
+				err = l.log.Unlink(segment.Name(names[len(names)-1]))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			fillSegments(t, other, 1)
+		}
+		return nil
+	})
+	defer restore()
+	var err error
+	for tailOf(t, l).Ordinal == 1 && err == nil {
+		_, err = l.Append(nil, make([]byte, 10000))
+	}
+	if !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("the one whose segment was removed got %v, want ErrCorrupt", err)
+	}
+	a := appendText(t, l, "where the other one is")
+	if tailOf(t, l).Ordinal != 2 || readAll(t, other)[a.Seq] == "" {
+		t.Error("the log is two")
+	}
+}

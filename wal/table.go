@@ -173,8 +173,13 @@ func jumpFrom(seq uint64) uint64 { return (seq>>32 + 2) << 32 }
 // directory means nothing, stale segments may lie there. nil without an error
 // means that there is none.
 func (f *files) successor(t *table, s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
-	n, err := f.acquire(t, successorName(s.First, end, w))
+	first := successorName(s.First, end, w)
+	newest := f.ctl.word(ctlNewest).Load() // before the look
+	n, err := f.acquire(t, first)
 	if errors.Is(err, fs.ErrNotExist) {
+		if first <= newest && first >= f.ctl.oldest() {
+			return nil, f.vanished(first)
+		}
 		return nil, nil
 	}
 	if err != nil {
@@ -192,6 +197,11 @@ func (f *files) successor(t *table, s *seg, end segment.Cursor, w segment.Word) 
 		return nil, err
 	}
 	return n, nil
+}
+
+// vanished: a segment that was made is not there, and was not trimmed.
+func (f *files) vanished(first uint64) error {
+	return &CorruptError{Path: f.log.Join(segment.Name(first)), Reason: "the segment is missing; walq does not remove a segment that was not trimmed"}
 }
 
 func follows(s *seg, end segment.Cursor, n *seg) bool {

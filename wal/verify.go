@@ -154,16 +154,19 @@ func (v *verifier) records() error {
 	} else {
 		v.boot = decodeBoot(rec)
 	}
-	id, locked, err := v.files.users()
+	u, err := v.files.users()
 	if err != nil {
 		return err
 	}
-	if locked == noLockFile {
+	switch {
+	case u.locked == noLockFile:
 		v.fault(v.files.join(lockName), 0, "the lock file is missing")
+	case u.locked == nobody && bootErr == nil && v.boot.locksElsewhere(u.boot, u.inodes):
+		v.fault(v.files.join(lockName), 0, "%s", reasonLockReplaced)
 	}
-	v.live = locked == inUse
-	v.powered = bootErr == nil && !v.live && !v.boot.clean && v.boot.id != id
-	v.otherBoot = bootErr == nil && v.boot.id != id
+	v.live = u.locked == inUse
+	v.powered = bootErr == nil && !v.live && !v.boot.clean && v.boot.id != u.boot
+	v.otherBoot = bootErr == nil && v.boot.id != u.boot
 	if !v.live {
 		if !wellPoisoned(v.page) {
 			v.fixes(v.ctlPath, poisonFixes(v.page))
@@ -236,6 +239,7 @@ func (v *verifier) list() (firsts []uint64, err error) {
 			continue // trimmed: an unlink that a power loss undid
 		}
 		firsts = append(firsts, l.first)
+		v.last = l.first
 		v.total += l.bytes
 	}
 	if len(firsts) == 0 || firsts[0] != v.oldest {

@@ -21,6 +21,7 @@ type findings struct {
 	final    mark // of end: behind the last frame before the first claim
 	stopped  bool // a claim was met
 	maxEpoch uint64
+	last     uint64 // first sequence number of the last segment
 }
 
 // A mark is a place at which a frame starts, or the frames of a segment end.
@@ -67,7 +68,7 @@ func controlGaps(yield func(from, to int)) {
 	}
 	yield(ctlBoot+2*recordSpacing, ctlDurable)
 	yield(ctlTrimCheck+8, ctlSettled)
-	yield(ctlSettledFirst+8, ctlPoison)
+	yield(ctlNewest+8, ctlPoison)
 	yield(ctlPoisonLength+8, ctlIntentOwner)
 	yield(ctlIntentEnd+8, ctlGather)
 	yield(ctlGather+8, ctlOldest)
@@ -191,6 +192,9 @@ func controlFixes(page []byte, b boot, f findings) (all []segment.Fix) {
 	settled := Position(get(ctlSettled))
 	if _, ok := f.marks[settled]; settled > durable && (!ok || settled > f.end) || b.clean && settled != f.end {
 		add(ctlSettled, uint64(durable), "the settled position (%v) is not where a frame ends, or not where the log does (%v)", settled, f.end)
+	}
+	if newest := get(ctlNewest); newest > f.last {
+		add(ctlNewest, f.last, "the newest segment is said to start at sequence number %d, which is not there; the last one starts at %d", newest, f.last)
 	}
 	if end := Position(get(ctlIntentEnd)); end > f.end {
 		add(ctlIntentEnd, uint64(durable), "somebody is said to have seen frames up to %v; the log ends at %v", end, f.end)

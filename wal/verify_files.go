@@ -26,13 +26,20 @@ type evidence interface {
 	header(first uint64) ([]byte, error)
 	// groupAccess tells by the directory's mode whether its group may use the queue.
 	groupAccess() bool
-	// users tells whether somebody has the queue open, and which boot this is.
-	users() (boot [16]byte, locked lockState, err error)
+	// users tells whether somebody has the queue open, and when and where this is.
+	users() (users, error)
 }
 
 type listed struct {
 	first uint64
 	bytes int64
+}
+
+// users is what surrounds the files.
+type users struct {
+	boot   [16]byte // the machine's run
+	locked lockState
+	inodes
 }
 
 type lockState int
@@ -148,25 +155,38 @@ func (d *onDisk) groupAccess() bool {
 	return err == nil && owner.Mode&0o070 != 0
 }
 
-func (d *onDisk) users() (id [16]byte, locked lockState, err error) {
-	if id, err = d.dir.BootID(); err != nil {
-		return id, nobody, err
+func (d *onDisk) users() (u users, err error) {
+	if u.boot, err = d.dir.BootID(); err != nil {
+		return u, err
+	}
+	if ctl, err := d.dir.Open(controlName, true); err == nil {
+		id, err := ctl.ID()
+		if err = errors.Join(err, ctl.Close()); err != nil {
+			return u, err
+		}
+		u.control = id.Ino
 	}
 	locks := d.locks
 	if locks == nil {
 		f, err := d.dir.Open(lockName, true)
 		if isNotExist(err) {
-			return id, noLockFile, nil
+			u.locked = noLockFile
+			return u, nil
 		}
 		if err != nil {
-			return id, nobody, err
+			return u, err
 		}
 		locks = mmap.NewLockFile(f)
 		defer func() { err = errors.Join(err, locks.Close()) }()
 	}
+	id, err := locks.ID()
+	if err != nil {
+		return u, err
+	}
+	u.lock = id.Ino
 	used, err := locks.HeldByOther(lockSlots, maxSlots)
 	if used {
-		locked = inUse
+		u.locked = inUse
 	}
-	return id, locked, err
+	return u, err
 }
