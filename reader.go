@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/walq/walq/codec"
-	"github.com/walq/walq/internal/spin"
 	"github.com/walq/walq/wal"
 )
 
@@ -119,7 +119,7 @@ func (r *Reader) Close() error {
 // until Seek, and a GapError, which comes once.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
 	for w := (waiter{r: r}); ; {
-		m, ok, err := r.try(ctx)
+		m, ok, err := r.try(ctx, w.spins())
 		if ok || err != nil {
 			w.getUp()
 			return m, err
@@ -132,13 +132,13 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 
 // TryNext returns the next message if there is one. It does not wait. Memory and
 // errors are as of Next.
-func (r *Reader) TryNext() (m Message, ok bool, err error) { return r.try(context.Background()) }
+func (r *Reader) TryNext() (m Message, ok bool, err error) { return r.try(context.Background(), false) }
 
 // passEvery is after how many messages of other topics the context is looked at.
 const passEvery = 256
 
-// try is TryNext, ended by ctx before it takes a message.
-func (r *Reader) try(ctx context.Context) (m Message, ok bool, err error) {
+// try is TryNext, ended by ctx before it takes a message. soon: it may spin a little.
+func (r *Reader) try(ctx context.Context, soon bool) (m Message, ok bool, err error) {
 	if r.closed {
 		return m, false, ErrClosed
 	}
@@ -148,7 +148,12 @@ func (r *Reader) try(ctx context.Context) (m Message, ok bool, err error) {
 				return m, false, err
 			}
 		}
-		w, ok, err := r.r.Next()
+		var w wal.Message
+		if soon {
+			w, ok, err = r.r.NextSoon()
+		} else {
+			w, ok, err = r.r.Next()
+		}
 		if err != nil {
 			return m, false, r.wrap(err)
 		}
@@ -194,8 +199,11 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		seen := false
-		ok, err := r.r.View(func(m wal.Message) error {
+		seen, view := false, r.r.View
+		if w.spins() {
+			view = r.r.ViewSoon
+		}
+		ok, err := view(func(m wal.Message) error {
 			if (r.o.Topic != "" || r.prefix) && !r.wants(m.Meta) {
 				return nil
 			}
@@ -224,7 +232,7 @@ func (r *Reader) All(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		w := waiter{r: r}
 		for {
-			m, ok, err := r.try(ctx)
+			m, ok, err := r.try(ctx, false)
 			if ok && yield(m, nil) {
 				continue
 			}
@@ -272,6 +280,9 @@ func (w *waiter) getUp() {
 	}
 }
 
+// spins reports whether the next look may spin.
+func (w *waiter) spins() bool { return w.bed == nil && w.nap == 0 && w.r.o.Spin > 0 }
+
 // blocked looks whether a claim of somebody holds the reader up, and if so waits
 // a moment and frees the queue of it if its owner is dead or stopped.
 func (w *waiter) blocked(ctx context.Context) (bool, error) {
@@ -308,7 +319,7 @@ func (w *waiter) wait(ctx context.Context) (err error) {
 		w.start = time.Now()
 	}
 	if w.nap == 0 && time.Since(w.start) < w.r.o.Spin {
-		spin.Wait()
+		runtime.Gosched()
 		return nil
 	}
 	reason := wal.WaitMessage

@@ -20,6 +20,10 @@ import (
 // and returns the former setting, which Recover restores.
 func Protect() (was bool) { return debug.SetPanicOnFault(true) }
 
+// Unprotect restores what Protect returned, where no panic can be under way: it
+// spares the price of recover.
+func Unprotect(was bool) { debug.SetPanicOnFault(was) }
+
 // Recover must be deferred directly. It restores the setting that Protect
 // returned; if the goroutine panics because of a fault inside a mapping of
 // this package, it stops the panic and sets *err to a *FaultError.

@@ -55,14 +55,10 @@ func (r *Region) Path() string { return r.path }
 // Word returns the 8-byte word at off, which must be a multiple of 8, for
 // atomic access. The pointer is valid until Unmap.
 func (r *Region) Word(off int64) *atomic.Uint64 {
-	if off&7 != 0 || uint64(off) > uint64(len(r.mem)-8) {
-		badWord(off, len(r.mem))
+	if off&7 != 0 {
+		panic("mmap: a word at an offset that is not a multiple of 8")
 	}
-	return (*atomic.Uint64)(unsafe.Pointer(&r.mem[off]))
-}
-
-func badWord(off int64, size int) {
-	panic(fmt.Sprintf("mmap: word at offset %d of a region of %d bytes", off, size))
+	return (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(r.mem[off : off+8 : len(r.mem)])))
 }
 
 // Bytes returns the n bytes at off. The slice aliases the region, cannot grow

@@ -144,51 +144,56 @@ func (s *Segment) NearTime(t int64) Cursor {
 const maxFailedProofs = 16
 
 // near searches the index for the last proven entry that is early enough. The
-// entries ascend, so it halves; unwritten and wrong ones are passed over
-// downwards.
+// entries ascend, so it halves, and believes them on the way; unwritten and wrong ones
+// are passed over downwards. Only where it comes out is proven: a wrong entry can make
+// the place worse, not wrong.
 func (s *Segment) near(early func(Cursor, int64) bool) Cursor {
-	best, failed := s.Start(), 0
 	lo, hi := int64(0), min(indexEntries(s.Size), s.Allocated()/indexStrideBytes+1)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		at, c, maxTime, ok := mid, Cursor{}, int64(0), false
-		for ; at >= lo && !ok; at-- {
-			if c, maxTime, ok = s.entry(at); ok {
-				break
-			}
-			if s.r.Word(offIndex+at*indexEntryBytes).Load() != 0 {
-				if failed++; failed > maxFailedProofs {
-					return best
-				}
-			}
+	for from := lo; from < hi; {
+		mid := (from + hi) / 2
+		at := mid
+		c, maxTime, ok := s.entry(at)
+		for ; !ok && at > from; c, maxTime, ok = s.entry(at) {
+			at--
 		}
-		if !ok {
-			lo = mid + 1 // nothing known in [lo, mid]
-			continue
-		}
-		if early(c, maxTime) {
-			best, lo = c, mid+1
-		} else {
+		switch {
+		case !ok: // nothing known in [from, mid]
+			from = mid + 1
+		case early(c, maxTime):
+			lo, from = at+1, mid+1
+		default:
 			hi = at
 		}
 	}
-	return best
+	for failed := 0; lo > 0 && failed < maxFailedProofs; lo-- {
+		c, maxTime, ok := s.entry(lo - 1)
+		if ok && early(c, maxTime) {
+			if s.proven(c) {
+				return c
+			}
+			failed++
+		}
+	}
+	return s.Start()
 }
 
+// entry is what the index says of a stride, which may be anything.
 func (s *Segment) entry(i int64) (c Cursor, maxTime int64, ok bool) {
 	at := offIndex + i*indexEntryBytes
 	place := s.r.Word(at).Load()
 	maxTime = int64(s.r.Word(at + 8).Load())
 	c, ok = s.Unpack(place)
-	if !ok || c.Off/indexStrideBytes != i {
-		return c, 0, false
-	}
+	return c, maxTime, ok && c.Off/indexStrideBytes == i
+}
+
+// proven reports whether a valid frame with the right sequence number stands at c.
+func (s *Segment) proven(c Cursor) bool {
 	w, err := s.Word(c.Off)
 	if err != nil || w.State() != Committed {
-		return c, 0, false
+		return false
 	}
 	_, err = s.Frame(c, w)
-	return c, maxTime, err == nil
+	return err == nil
 }
 
 // ClearHintsFrom forgets the tail hint and every index entry at or past off:

@@ -137,7 +137,7 @@ func (s *Segment) laid(l *Laid, c Cursor, whole bool) {
 	p := s.r.Bytes(c.Off, min(FrameHeader+l.Word.Length(), s.r.Len()-c.Off))
 	l.fill(p)
 	var f Frame
-	l.CRCMatches = whole && f.decode(p, l.Word, c.Seq, s.Salt, false) == ""
+	l.CRCMatches = whole && f.decode(p, l.Word, c.Seq, s.Salt, nil) == ""
 	f, l.Fault = s.Frame(c, l.Word)
 	if l.Fault == nil {
 		l.Fault = s.CheckPadding(c, l.Word, f)
@@ -171,14 +171,13 @@ func (s *Segment) laidInner(l Laid, yield func(Laid) bool) (more bool) {
 
 // fill takes the fields of a frame out of p, which may be shorter than the frame.
 func (l *Laid) fill(p []byte) {
-	var h frameHeader
-	h.get(p)
+	h := getHeader(p)
 	l.Filled = true
-	l.Kind, l.Flags, l.CRC, l.Time = h.kind, h.flags, h.crc, h.time
-	if h.kind == KindBatch {
+	l.Kind, l.Flags, l.CRC, l.Time = h.kind(), h.flags(), h.crc(), h.time
+	if h.kind() == KindBatch {
 		return
 	}
-	n := min(int(h.metaLen), len(p)-FrameHeader)
+	n := min(h.metaLen(), len(p)-FrameHeader)
 	l.Meta, l.Body = p[FrameHeader:FrameHeader+n], p[FrameHeader+n:]
 }
 

@@ -225,32 +225,41 @@ func MaxContent(size int64) int64 {
 	return min(room&^7, MaxLength)
 }
 
-// frameHeader is the part of a frame between its word and its content.
+// frameHeader is the part of a frame between its word and its content, in two words,
+// which stay in registers: CRC, kind, flags and length of the metadata, from the lowest
+// bit on, and the time.
 type frameHeader struct {
-	crc     uint32
-	kind    uint8
-	flags   uint8
-	metaLen uint16
-	time    int64
+	bits uint64
+	time int64
 }
 
-func (h *frameHeader) put(p []byte) {
+const (
+	kindShift  = 8 * (offKind - offCRC)
+	flagsShift = 8 * (offFlags - offCRC)
+	metaShift  = 8 * (offMetaLen - offCRC)
+)
+
+func makeHeader(kind uint8, metaLen int, time int64) frameHeader {
+	return frameHeader{uint64(kind)<<kindShift | uint64(uint16(metaLen))<<metaShift, time}
+}
+
+func (h frameHeader) crc() uint32  { return uint32(h.bits) }
+func (h frameHeader) kind() uint8  { return uint8(h.bits >> kindShift) }
+func (h frameHeader) flags() uint8 { return uint8(h.bits >> flagsShift) }
+func (h frameHeader) metaLen() int { return int(h.bits >> metaShift) }
+
+// put writes the header with the checksum crc.
+func (h frameHeader) put(p []byte, crc uint32) {
 	le := binary.LittleEndian
-	le.PutUint32(p[offCRC:], h.crc)
-	p[offKind] = h.kind
-	p[offFlags] = h.flags
-	le.PutUint16(p[offMetaLen:], h.metaLen)
+	_ = p[FrameHeader-1]
+	le.PutUint64(p[offCRC:], h.bits|uint64(crc))
 	le.PutUint64(p[offTime:], uint64(h.time))
 }
 
-func (h *frameHeader) get(p []byte) {
+func getHeader(p []byte) frameHeader {
 	le := binary.LittleEndian
 	_ = p[FrameHeader-1]
-	h.crc = le.Uint32(p[offCRC:])
-	h.kind = p[offKind]
-	h.flags = p[offFlags]
-	h.metaLen = le.Uint16(p[offMetaLen:])
-	h.time = int64(le.Uint64(p[offTime:]))
+	return frameHeader{le.Uint64(p[offCRC:]), int64(le.Uint64(p[offTime:]))}
 }
 
 // checksum is the CRC of a frame: CRC32C over five little-endian words, namely
@@ -258,11 +267,18 @@ func (h *frameHeader) get(p []byte) {
 // length, CRC32C of metadata and body << 32; time. The CRC of the content
 // enters as a value, so that it can be computed before the sequence number is
 // known; of a batch, whose inner frames carry their own, it is zero.
-func (h *frameHeader) checksum(salt, seq uint64, w Word, content uint32) uint32 {
-	return crc32c.Words5(salt, seq,
-		uint64(w.Length())|uint64(w.Count())<<32|uint64(h.kind)<<48|uint64(h.flags)<<56,
-		uint64(h.metaLen)|uint64(content)<<32,
-		uint64(h.time))
+func (h frameHeader) checksum(salt, seq uint64, w Word, content uint32) uint32 {
+	return crc32c.Words5(salt, seq, h.sizes(w), uint64(h.metaLen())|uint64(content)<<32, uint64(h.time))
+}
+
+// checksumOver is checksum with the CRC of the content itself, nil for a batch.
+func (h frameHeader) checksumOver(salt, seq uint64, w Word, content []byte) uint32 {
+	return crc32c.Frame(salt, seq, h.sizes(w), uint64(h.metaLen()), uint64(h.time), content)
+}
+
+// sizes is the third word under the checksum.
+func (h frameHeader) sizes(w Word) uint64 {
+	return uint64(w.Length()) | uint64(w.Count())<<32 | h.bits>>kindShift<<48
 }
 
 // putWord stores a word without atomicity, for frames inside a batch that is

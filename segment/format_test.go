@@ -87,6 +87,7 @@ var bindings = []binding{
 // elsewhere are the constants of the format files that no row gives as a
 // number, and what compares them instead.
 var elsewhere = map[string]string{
+	"kindShift": "made of offsets", "flagsShift": "made of offsets", "metaShift": "made of offsets",
 	"Magic":           "TestTheDocumentSaysWhatTheCodeDoes: the magic row",
 	"headerBytes":     "the shared words begin there",
 	"indexEntryBytes": "TestTheDocumentSaysWhatTheCodeDoes: the size of an index entry",

@@ -1,9 +1,5 @@
 package segment
 
-import (
-	"github.com/walq/walq/internal/crc32c"
-)
-
 // A Frame is a decoded, verified frame. Meta and Body alias the segment.
 type Frame struct {
 	Seq   uint64 // of its first message
@@ -33,7 +29,7 @@ func (s *Segment) ReadFrame(f *Frame, c Cursor, w Word) error {
 	if c.Off+FrameHeader+w.Length() > s.Allocated() {
 		return s.corrupt(c.Off, "a frame of %d bytes runs past the allocated part of the segment", w.Size())
 	}
-	if reason := f.decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, false); reason != "" {
+	if reason := f.decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, nil); reason != "" {
 		return s.corrupt(c.Off, "%s", reason)
 	}
 	if f.Kind != KindBatch {
@@ -45,36 +41,61 @@ func (s *Segment) ReadFrame(f *Frame, c Cursor, w Word) error {
 	return nil
 }
 
+// ReadMessage is ReadFrame for nearly all there is to read: a committed message. It
+// tells nothing about what it does not like, and is ReadFrame's to judge: something
+// else, or not there yet, or damaged. meta and body alias the segment; next is the
+// offset behind the frame.
+func (s *Segment) ReadMessage(c Cursor) (time int64, meta, body []byte, next int64, ok bool) {
+	end := s.Allocated()
+	if c.Off+SealBytes > end {
+		return 0, nil, nil, 0, false
+	}
+	w := Word(s.r.Word(c.Off).Load())
+	if w&messageMask != messageBits || uint64(w)>>checkShift != check(uint64(w)&(1<<checkShift-1)) {
+		return 0, nil, nil, 0, false
+	}
+	n := w.Length()
+	if c.Off+FrameHeader+n > end || c.Off+w.Size()+SealBytes > s.Size {
+		return 0, nil, nil, 0, false
+	}
+	p := s.r.Bytes(c.Off, FrameHeader+n)
+	h := getHeader(p)
+	content := p[FrameHeader:]
+	if h.kind() != KindMessage || h.metaLen() > len(content) || h.checksumOver(s.Salt, c.Seq, w, content) != h.crc() {
+		return 0, nil, nil, 0, false
+	}
+	return h.time, content[:h.metaLen():h.metaLen()], content[h.metaLen():], c.Off + w.Size(), true
+}
+
 // decode is the one decoder of frames. p is the frame without its padding, w
 // its word, loaded once.
-func (f *Frame) decode(p []byte, w Word, seq, salt uint64, inner bool) (reason string) {
-	var h frameHeader
-	h.get(p)
+func (f *Frame) decode(p []byte, w Word, seq, salt uint64, in *Inner) (reason string) {
+	h := getHeader(p)
 	content := p[FrameHeader:]
-	if int(h.metaLen) > len(content) {
+	if h.metaLen() > len(content) {
 		return "the metadata is longer than the frame"
 	}
-	var sum uint32
+	covered := content // by its own checksum
 	switch {
-	case h.kind == KindMessage && w.Count() == 1, h.kind == KindControl && w.Count() == 0:
-		sum = crc32c.Update(0, content)
-	case h.kind == KindBatch && h.metaLen == 0 && len(content)%8 == 0 && !inner:
+	case h.kind() == KindMessage && w.Count() == 1, h.kind() == KindControl && w.Count() == 0:
+	case h.kind() == KindBatch && h.metaLen() == 0 && len(content)%8 == 0 && in == nil:
+		covered = nil // but by those of the frames in it
 	default:
 		return "no such kind of frame"
 	}
-	if h.checksum(salt, seq, w, sum) != h.crc {
+	if (in == nil || !in.verified) && h.checksumOver(salt, seq, w, covered) != h.crc() {
 		return "the checksum does not match"
 	}
 	f.Seq, f.Time, f.Count, f.Slot = seq, h.time, w.Count(), w.Slot()
-	f.Kind, f.Flags = h.kind, h.flags
-	f.Meta, f.Body = content[:h.metaLen:h.metaLen], content[h.metaLen:]
+	f.Kind, f.Flags = h.kind(), h.flags()
+	f.Meta, f.Body = content[:h.metaLen():h.metaLen()], content[h.metaLen():]
 	return ""
 }
 
 // checkBatch verifies every inner frame before the first is handed out.
 func (s *Segment) checkBatch(f *Frame) (at int64, reason string) {
-	count := 0
-	for in := f.Inner(s.Salt); ; count += in.frame.Count {
+	in, count := f.Inner(s.Salt), 0 // not in the loop, which would copy it at every turn
+	for ; ; count += in.frame.Count {
 		if reason := in.Next(); reason != "" {
 			return in.at, reason
 		}
@@ -97,10 +118,16 @@ type Inner struct {
 	salt  uint64
 	frame Frame
 	done  bool
+
+	verified bool // the checksums matched a moment ago
 }
 
 // Inner starts before the first frame of the batch f.
 func (f *Frame) Inner(salt uint64) Inner { return Inner{rest: f.Body, seq: f.Seq, salt: salt} }
+
+// Verified is Inner for a batch that ReadFrame has just read: that checked every
+// checksum in it. Bounds are checked again, since others may write there.
+func (f *Frame) Verified() Inner { return Inner{rest: f.Body, seq: f.Seq, verified: true} }
 
 // Frame is the current inner frame, valid until Next.
 func (in *Inner) Frame() *Frame { return &in.frame }
@@ -128,7 +155,7 @@ func (in *Inner) Next() (reason string) {
 	if w.Size() > int64(len(in.rest)) {
 		return "a frame is longer than the batch"
 	}
-	reason = in.frame.decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, true)
+	reason = in.frame.decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, in)
 	in.next = in.at + w.Size()
 	return reason
 }

@@ -255,7 +255,7 @@ type inner struct {
 func (in inner) bytes(salt uint64) []byte {
 	p := make([]byte, in.w.Size())
 	copy(p[FrameHeader:], in.content)
-	finish(p, in.w, in.seq, salt, in.kind, 1, in.metaLen)
+	finish(p, p[FrameHeader:FrameHeader+in.w.Length()], in.w, in.seq, salt, in.kind, 1, in.metaLen)
 	putWord(p, in.w)
 	return p
 }
@@ -266,7 +266,7 @@ func raw(kind uint8, count, metaLen int, content []byte) *Segment {
 	w := MakeWord(Committed, 1, count, int64(len(content)))
 	p := s.r.Bytes(s.start, w.Size())
 	copy(p[FrameHeader:], content)
-	finish(p, w, s.First, s.Salt, kind, 1, metaLen)
+	finish(p, p[FrameHeader:FrameHeader+w.Length()], w, s.First, s.Salt, kind, 1, metaLen)
 	putWord(p, w)
 	return s
 }

@@ -24,7 +24,7 @@ func (v *salvager) find(from Cursor, below int64) (Cursor, bool) {
 			if !ok || v.o.Known && c.Seq > v.o.Until || !v.goesOn(c.After(w), room) {
 				continue
 			}
-			if g, _ := v.header(off); h.kind == KindBatch && g.time == h.time {
+			if g, _ := v.header(off); h.kind() == KindBatch && g.time == h.time {
 				continue // of the batch whose beginning is damaged: all of it is lost
 			}
 			if pads := (c.Seq - from.Seq + MaxCount - 1) / MaxCount; int64(pads)*FrameHeader <= off-from.Off {
@@ -65,18 +65,17 @@ func (s *Segment) numberOf(off int64, w Word, from, more uint64) (Cursor, bool) 
 		return Cursor{}, false
 	}
 	p := s.r.Bytes(off, FrameHeader+w.Length())
-	var h frameHeader
-	h.get(p)
+	h := getHeader(p)
 	var sum uint32
 	switch {
-	case h.kind == KindMessage && w.Count() == 1, h.kind == KindControl && w.Count() == 0:
+	case h.kind() == KindMessage && w.Count() == 1, h.kind() == KindControl && w.Count() == 0:
 		sum = crc32c.Update(0, p[FrameHeader:])
-	case h.kind != KindBatch:
+	case h.kind() != KindBatch:
 		return Cursor{}, false
 	}
 	const low = 1<<32 - 1
 	for base := from &^ low; base <= from+more && base >= from&^low; base += 1 << 32 {
-		seq := base | uint64(invert(h.crc^h.checksum(s.Salt, base, w, sum)))
+		seq := base | uint64(invert(h.crc()^h.checksum(s.Salt, base, w, sum)))
 		if seq < from || seq-from > more {
 			continue
 		}
@@ -91,7 +90,7 @@ func (s *Segment) numberOf(off int64, w Word, from, more uint64) (Cursor, bool) 
 // length and count, and the frames within tell how far it may reach.
 func (v *salvager) batchWord() (Word, bool) {
 	h, ok := v.header(v.c.Off)
-	if !ok || h.kind != KindBatch || h.metaLen != 0 {
+	if !ok || h.kind() != KindBatch || h.metaLen() != 0 {
 		return 0, false
 	}
 	start, c := v.c.Off+FrameHeader, Cursor{v.c.Off + FrameHeader, v.c.Seq}
@@ -109,7 +108,7 @@ func (v *salvager) batchWord() (Word, bool) {
 			return 0, false
 		}
 		outer := MakeWord(Committed, w.Slot(), int(count), length)
-		if h.checksum(v.s.Salt, v.c.Seq, outer, 0) == h.crc {
+		if h.checksum(v.s.Salt, v.c.Seq, outer, 0) == h.crc() {
 			return outer, true
 		}
 	}
@@ -119,6 +118,6 @@ func (v *salvager) header(off int64) (h frameHeader, ok bool) {
 	if off+FrameHeader > v.s.r.Len() {
 		return h, false
 	}
-	h.get(v.s.r.Bytes(off, FrameHeader))
+	h = getHeader(v.s.r.Bytes(off, FrameHeader))
 	return h, true
 }

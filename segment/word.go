@@ -43,6 +43,20 @@ func MakeWord(state State, slot, count int, length int64) Word {
 	if uint64(length) > MaxLength || uint(count) > MaxCount || uint(slot) >= MaxSlots {
 		panic(fmt.Sprintf("segment: no word for length %d, count %d, slot %d", length, count, slot))
 	}
+	return makeWord(state, slot, count, length)
+}
+
+// What is the same in the words of all committed messages: state and count.
+var (
+	messageMask = Word((1<<stateBits-1)<<(lengthBits+countBits+slotBits) | (1<<countBits-1)<<lengthBits)
+	messageBits = Word(uint64(Committed)<<(lengthBits+countBits+slotBits) | 1<<lengthBits)
+)
+
+// ClaimWord is MakeWord in the state Claimed, where the caller knows that every field
+// fits: the append path pays for no more.
+func ClaimWord(slot, count int, length int64) Word { return makeWord(Claimed, slot, count, length) }
+
+func makeWord(state State, slot, count int, length int64) Word {
 	w := uint64(length) | uint64(count)<<lengthBits | uint64(slot)<<(lengthBits+countBits) |
 		uint64(state)<<(lengthBits+countBits+slotBits)
 	return Word(w | check(w)<<checkShift)
@@ -96,13 +110,9 @@ func (w Word) Valid() bool {
 	if uint64(w)>>checkShift != check(uint64(w)&(1<<checkShift-1)) {
 		return false
 	}
-	switch w.State() {
-	case Claimed, Committed, Pad:
-		return true
-	case Seal, SealJump:
-		return w.Length() == 0 && w.Count() == 0
-	}
-	return false
+	const frames, seals = 1<<Claimed | 1<<Committed | 1<<Pad, 1<<Seal | 1<<SealJump
+	state := uint16(1) << w.State()
+	return state&frames != 0 || state&seals != 0 && w.Length() == 0 && w.Count() == 0
 }
 
 func (w Word) String() string {

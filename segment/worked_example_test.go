@@ -91,8 +91,7 @@ func TestTheChecksumIsTheOneInTheDocument(t *testing.T) {
 	p := s.r.Bytes(s.start, 24+10)
 	p[offFlags] = 0x5a // no writer sets it, the checksum covers it
 	w := Word(s.r.Word(s.start).Load())
-	var h frameHeader
-	h.get(p)
+	h := getHeader(p)
 	want := h.checksum(s.Salt, s.First, w, castagnoli(p[24:]))
 	values := map[string]uint64{
 		"salt of the segment": s.Salt, "sequence number of the frame": s.First,

@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"github.com/walq/walq/internal/crc32c"
 	"github.com/walq/walq/internal/invariants"
 )
 
@@ -30,6 +29,16 @@ func (s *Segment) TryClaim(off int64, w Word) bool {
 	return s.r.Word(off).CompareAndSwap(0, uint64(w))
 }
 
+// ClaimFree is TryClaim where it may turn out that the room is not free, or not
+// allocated.
+func (s *Segment) ClaimFree(off int64, w Word) bool {
+	if off+w.Size()+SealBytes > s.Allocated() {
+		return false
+	}
+	there := s.r.Word(off)
+	return there.Load() == 0 && there.CompareAndSwap(0, uint64(w))
+}
+
 // Content is the room for metadata and body of the claimed frame w at off. It
 // aliases the segment.
 func (s *Segment) Content(off int64, w Word) []byte {
@@ -38,27 +47,37 @@ func (s *Segment) Content(off int64, w Word) []byte {
 
 // Fill copies a message or a control frame into a claim and finishes it.
 func (s *Segment) Fill(c Cursor, w Word, kind uint8, time int64, meta, body []byte) {
-	dst := s.Content(c.Off, w)
-	copy(dst[copy(dst, meta):], body)
-	s.Finish(c, w, kind, time, len(meta))
+	fill(s.r.Bytes(c.Off, w.Size()), w, c.Seq, s.Salt, kind, time, meta, body)
+}
+
+// fill writes a frame but for its word. p is all of its room.
+func fill(p []byte, w Word, seq, salt uint64, kind uint8, time int64, meta, body []byte) {
+	content := p[FrameHeader : FrameHeader+w.Length()]
+	if len(meta) == 0 {
+		copy(content, body)
+	} else {
+		copy(content[copy(content, meta):], body)
+	}
+	finish(p, content, w, seq, salt, kind, time, len(meta))
 }
 
 // Finish writes everything but the word of a frame whose content is in place:
 // header, checksum and padding. The checksum is computed over the mapped copy,
 // never over the caller's bytes, which might change meanwhile.
 func (s *Segment) Finish(c Cursor, w Word, kind uint8, time int64, metaLen int) {
-	finish(s.r.Bytes(c.Off, w.Size()), w.with(Committed), c.Seq, s.Salt, kind, time, metaLen)
+	p := s.r.Bytes(c.Off, w.Size())
+	finish(p, p[FrameHeader:FrameHeader+w.Length()], w, c.Seq, s.Salt, kind, time, metaLen)
 }
 
-func finish(p []byte, w Word, seq, salt uint64, kind uint8, time int64, metaLen int) {
-	h := frameHeader{kind: kind, metaLen: uint16(metaLen), time: time}
-	var sum uint32
-	if kind != KindBatch {
-		sum = crc32c.Update(0, p[FrameHeader:FrameHeader+w.Length()])
+func finish(p, content []byte, w Word, seq, salt uint64, kind uint8, time int64, metaLen int) {
+	if pad := p[FrameHeader+len(content):]; len(pad) > 0 {
+		clear(pad)
 	}
-	h.crc = h.checksum(salt, seq, w, sum)
-	clear(p[FrameHeader+w.Length():])
-	h.put(p)
+	if kind == KindBatch {
+		content = nil // each frame in it has a checksum of its own
+	}
+	h := makeHeader(kind, metaLen, time)
+	h.put(p, h.checksumOver(salt, seq, w, content))
 }
 
 // A Part is one frame of a batch to be: a message, or with Control a control
@@ -68,7 +87,7 @@ type Part struct {
 	Control    bool
 }
 
-func (p Part) kind() (kind uint8, count int) {
+func (p *Part) kind() (kind uint8, count int) {
 	if p.Control {
 		return KindControl, 0
 	}
@@ -78,7 +97,8 @@ func (p Part) kind() (kind uint8, count int) {
 // BatchLength is the content length of a batch of these parts, and how many
 // sequence numbers it takes.
 func BatchLength(parts []Part) (length int64, count int) {
-	for _, p := range parts {
+	for i := range parts { // in place: copies of parts cost more than the sum
+		p := &parts[i]
 		_, n := p.kind()
 		count += n
 		length += FrameHeader + (int64(len(p.Meta))+int64(len(p.Body))+7)&^7
@@ -91,12 +111,12 @@ func BatchLength(parts []Part) (length int64, count int) {
 func (s *Segment) FillBatch(c Cursor, w Word, time int64, parts []Part) {
 	dst := s.Content(c.Off, w)
 	seq := c.Seq
-	for _, p := range parts {
+	for i := range parts {
+		p := &parts[i]
 		kind, count := p.kind()
-		inner := MakeWord(Committed, w.Slot(), count, int64(len(p.Meta)+len(p.Body)))
+		inner := makeWord(Committed, w.Slot(), count, int64(len(p.Meta)+len(p.Body)))
 		frame := dst[:inner.Size()]
-		copy(frame[FrameHeader+copy(frame[FrameHeader:], p.Meta):], p.Body)
-		finish(frame, inner, seq, s.Salt, kind, time, len(p.Meta))
+		fill(frame, inner, seq, s.Salt, kind, time, p.Meta, p.Body)
 		putWord(frame, inner)
 		dst = dst[inner.Size():]
 		seq += uint64(count)

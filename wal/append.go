@@ -17,33 +17,36 @@ type Appended struct {
 	End Position // the position behind its frame
 }
 
-// A draft is what one frame will hold.
-type draft struct {
-	kind   uint8
-	count  int
-	length int64
-	meta   []byte
-	body   []byte
-	parts  []segment.Part     // of a batch
-	fill   func([]byte) error // instead of body: encodes in place
-}
+// A fill writes content, header and checksum of a frame into the room that was claimed
+// for it. now is the frame's time. It may run again, for another claim.
+type fill func(own claim, now int64) error
 
 // Append commits one message: it is visible to every process when Append
 // returns, and durable when WaitDurable says so. meta is a metadata map or
 // empty. The slices are copied. It neither waits nor allocates, but for growing
 // the file, a roll, and a disk that is 2^32 messages behind.
 func (l *Log) Append(meta, body []byte) (Appended, error) {
-	d := draft{kind: segment.KindMessage, count: 1, length: int64(len(meta)) + int64(len(body)), meta: meta, body: body}
-	return l.append(&d)
+	length := int64(len(meta)) + int64(len(body))
+	return l.append(len(meta), length, 1, func(own claim, now int64) error {
+		own.s.Fill(own.c, own.w, segment.KindMessage, now, meta, body)
+		return nil
+	})
 }
 
-// AppendFunc commits one message of n bytes that fill writes straight into the
-// log. If fill fails or panics nothing is appended. It may be called again, for
+// AppendFunc commits one message of n bytes that write puts straight into the
+// log. If write fails or panics nothing is appended. It may be called again, for
 // other memory, if the process was stopped meanwhile for longer than the stall
 // time-out. The bytes are not zero at first, and must not be kept.
-func (l *Log) AppendFunc(meta []byte, n int, fill func([]byte) error) (Appended, error) {
-	d := draft{kind: segment.KindMessage, count: 1, length: int64(len(meta)) + int64(n), meta: meta, fill: fill}
-	return l.append(&d)
+func (l *Log) AppendFunc(meta []byte, n int, write func([]byte) error) (Appended, error) {
+	return l.append(len(meta), int64(len(meta))+int64(n), 1, func(own claim, now int64) error {
+		dst := own.s.Content(own.c.Off, own.w)
+		n := copy(dst, meta)
+		if err := write(dst[n:len(dst):len(dst)]); err != nil {
+			return err
+		}
+		own.s.Finish(own.c, own.w, segment.KindMessage, now, len(meta))
+		return nil
+	})
 }
 
 // AppendBatch commits the parts as one: all of them become visible together, or
@@ -61,21 +64,23 @@ func (l *Log) AppendBatch(parts []segment.Part) (Appended, error) {
 	if count > segment.MaxCount {
 		return Appended{}, fmt.Errorf("a batch of %d messages, at most %d fit: %w", count, segment.MaxCount, ErrTooLarge)
 	}
-	d := draft{kind: segment.KindBatch, count: count, length: length, parts: parts}
-	return l.append(&d)
+	return l.append(0, length, count, func(own claim, now int64) error {
+		own.s.FillBatch(own.c, own.w, now, parts)
+		return nil
+	})
 }
 
 // MaxContent is the size in bytes of the largest message, metadata included,
 // that fits a segment of this queue.
-func (l *Log) MaxContent() int64 { return segment.MaxContent(l.settings.SegmentSize) }
+func (l *Log) MaxContent() int64 { return l.maxContent }
 
-func (l *Log) append(d *draft) (a Appended, err error) {
-	if err := l.checkDraft(d); err != nil {
-		return a, err
+// append commits a frame with a content of length bytes, meta of them metadata.
+func (l *Log) append(meta int, length int64, count int, f fill) (a Appended, err error) {
+	if !l.takes(meta, length) {
+		return a, l.refuse(meta, length)
 	}
-	defer mmap.Recover(mmap.Protect(), &err)
 	for range maxRevocations {
-		a, done, err := l.appendOnce(d)
+		a, done, err := l.appendOnce(length, count, f)
 		if done || err != nil {
 			return a, err
 		}
@@ -88,48 +93,51 @@ func (l *Log) append(d *draft) (a Appended, err error) {
 // dead room.
 const maxRevocations = 8
 
-func (l *Log) checkDraft(d *draft) error {
-	if len(d.meta) > segment.MaxMeta {
-		return fmt.Errorf("%d bytes of metadata, at most %d fit: %w", len(d.meta), segment.MaxMeta, ErrTooLarge)
+// takes reports whether a frame with so much content, meta bytes of it metadata, can
+// be appended.
+func (l *Log) takes(meta int, length int64) bool {
+	return length <= l.maxContent && meta <= segment.MaxMeta && l.slot >= 0
+}
+
+// refuse says why it cannot.
+func (l *Log) refuse(meta int, length int64) error {
+	switch {
+	case meta > segment.MaxMeta:
+		return fmt.Errorf("%d bytes of metadata, at most %d fit: %w", meta, segment.MaxMeta, ErrTooLarge)
+	case length > l.maxContent:
+		return fmt.Errorf("%d bytes, at most %d fit a segment of %d bytes: %w", length, l.maxContent, l.settings.SegmentSize, ErrTooLarge)
 	}
-	if limit := l.MaxContent(); d.length > limit {
-		return fmt.Errorf("%d bytes, at most %d fit a segment of %d bytes: %w", d.length, limit, l.settings.SegmentSize, ErrTooLarge)
-	}
-	if l.slot < 0 {
-		return ErrReadOnly
-	}
-	return nil
+	return ErrReadOnly
 }
 
 // appendOnce claims room, fills it and commits. done is false if the claim was
 // revoked meanwhile because this process was taken for stopped: nothing was
 // published, and the caller tries again.
-func (l *Log) appendOnce(d *draft) (a Appended, done bool, err error) {
+func (l *Log) appendOnce(length int64, count int, f fill) (a Appended, done bool, err error) {
 	ticket, ok := l.gate.enter()
 	if !ok {
 		return a, false, ErrClosed
 	}
 	var own claim
-	defer l.leaveClaim(ticket, &own)
-	now := l.now() // before the claim: see indexTime
-	if own, err = l.claim(d.length, d.count); err != nil {
+	guard, finished := mmap.Protect(), false
+	defer func() {
+		if !finished {
+			l.breakOff(ticket, &own, guard, recover(), &err)
+		}
+	}()
+	now := l.keeper.clock.now() // before the claim: see indexTime
+	if err = l.claim(&own, length, count); err != nil {
 		return a, false, err
 	}
 	l.stir()
-	switch {
-	case d.kind == segment.KindBatch:
-		own.s.FillBatch(own.c, own.w, now, d.parts)
-	case d.fill != nil:
-		dst := own.s.Content(own.c.Off, own.w)
-		n := copy(dst, d.meta)
-		if err := d.fill(dst[n:len(dst):len(dst)]); err != nil {
-			return a, false, err
-		}
-		own.s.Finish(own.c, own.w, d.kind, now, len(d.meta))
-	default:
-		own.s.Fill(own.c, own.w, d.kind, now, d.meta, d.body)
+	if err = f(own, now); err != nil {
+		return a, false, err
 	}
-	return l.commit(&own)
+	a, done, err = l.commit(&own)
+	finished = true
+	mmap.Unprotect(guard)
+	l.gate.exit(ticket)
+	return a, done, err
 }
 
 // A claim is room in the log that this handle owns.
@@ -139,13 +147,18 @@ type claim struct {
 	w segment.Word
 }
 
-// leaveClaim ends an append. Whatever way it ends, by return, panic, fault or
-// Goexit: a claim that was not committed becomes dead room at once, so that
-// nobody waits for it.
-func (l *Log) leaveClaim(ticket uint32, own *claim) {
-	defer l.gate.exit(ticket) // even if the padding faults
-	if own.s != nil {
+// breakOff ends a call, an append for which own may be claimed, that does not come to its end, by an error, the panic p, a
+// fault or Goexit: a claim that was not committed becomes dead room at once, so that
+// nobody waits for it. It is worth a function of its own because an append that does
+// come to its end then pays for one plain defer, and no recover.
+func (l *Log) breakOff(ticket uint32, own *claim, guard bool, p any, err *error) {
+	defer l.gate.exit(ticket)      // even if the padding faults
+	defer mmap.Recover(guard, err) // makes an error of p if that was a fault in a mapping
+	if own != nil && own.s != nil {
 		own.s.TryPad(own.c.Off, own.w)
+	}
+	if p != nil {
+		panic(p)
 	}
 }
 
@@ -161,7 +174,9 @@ func (l *Log) commit(own *claim) (a Appended, done bool, err error) {
 	own.s = nil
 	if s.Passes(own.c, next) {
 		// A fault here must not make an error of an append that is done.
-		if err := l.guarded(func() error { s.Passed(own.c, next, indexTime()); return nil }); err != nil {
+		now := indexTime()
+		l.keeper.clock.advance(now)
+		if err := l.guarded(func() error { s.Passed(own.c, next, now); return nil }); err != nil {
 			l.warn("cannot write hints", "segment", s.Path(), "err", err)
 		}
 	}
@@ -174,28 +189,44 @@ func (l *Log) commit(own *claim) (a Appended, done bool, err error) {
 // earlier; their clocks may lag, this one does not. If frames had the time at which
 // they were committed, one whose writer was stopped in between could be later than
 // frames behind it, and a search by time would pass over it.
-func indexTime() int64 { return time.Now().UnixNano() }
+func indexTime() int64 { return wallClock() }
 
 // claim finds the tail and claims room there for a frame. The caller is inside
 // the gate.
-func (l *Log) claim(length int64, count int) (claim, error) {
-	if p := l.ctl.poisoned(); p != nil {
-		return claim{}, &PoisonError{*p}
+func (l *Log) claim(own *claim, length int64, count int) error {
+	w := segment.ClaimWord(l.slot, count, length)
+	if s := l.tail.Load(); s != nil && l.ctl.word(ctlPoison).Load() == 0 {
+		c := s.ownTail()
+		step.At(step.ClaimBefore)
+		if s.ClaimFree(c.Off, w) {
+			s.keepTail(c.After(w))
+			step.At(step.ClaimAfter)
+			*own = claim{s, c, w}
+			return nil
+		}
 	}
-	w := segment.MakeWord(segment.Claimed, l.slot, count, length)
+	return l.claimAnywhere(own, w)
+}
+
+// claimAnywhere does what the short way of claim does not: it meets the frames of
+// others, grows the file, seals the segment and rolls.
+func (l *Log) claimAnywhere(own *claim, w segment.Word) error {
+	if p := l.ctl.poisoned(); p != nil {
+		return &PoisonError{*p}
+	}
 	size := w.Size()
 	s := l.tail.Load()
 	if s == nil {
 		var err error
 		if s, err = l.findTail(); err != nil {
-			return claim{}, err
+			return err
 		}
 	}
 	c := s.ownTail()
 	for {
 		there, err := s.Word(c.Off)
 		if err != nil {
-			return claim{}, err
+			return err
 		}
 		switch {
 		case there == 0 && !s.Fits(c.Off, size):
@@ -204,7 +235,7 @@ func (l *Log) claim(length int64, count int) (claim, error) {
 			step.At(step.SealAfter)
 		case there == 0 && c.Off+size+segment.SealBytes > s.Allocated():
 			if err := step.Err(step.GrowBefore); err != nil {
-				return claim{}, err
+				return err
 			}
 			err := s.Grow(c.Off + size + segment.SealBytes)
 			if errors.Is(err, ErrDiskFull) && l.keeper.havePrepared() {
@@ -214,19 +245,20 @@ func (l *Log) claim(length int64, count int) (claim, error) {
 				}
 			}
 			if err != nil {
-				return claim{}, err
+				return err
 			}
 			step.At(step.GrowAfter)
 		case there == 0:
 			step.At(step.ClaimBefore)
 			if s.TryClaim(c.Off, w) {
-				s.own.Store(s.Pack(c.After(w)))
+				s.keepTail(c.After(w))
 				step.At(step.ClaimAfter)
-				return claim{s, c, w}, nil
+				*own = claim{s, c, w}
+				return nil
 			}
 		case there.Sealed():
 			if s, err = l.roll(s, c, there); err != nil {
-				return claim{}, err
+				return err
 			}
 			c = s.ownTail()
 		default:

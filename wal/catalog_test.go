@@ -44,7 +44,7 @@ func TestSeeksSeeSegmentsThatOthersMakeAndTrim(t *testing.T) {
 		}
 		time.Sleep(2 * time.Millisecond) // frames have a coarse clock
 		now := time.Now().UnixNano()
-		testx.Eventually(t, 10*time.Second, func() bool { return other.now() > now }, "the clock of frames is past the moment")
+		testx.Eventually(t, 10*time.Second, func() bool { return other.keeper.clock.now() > now }, "the clock of frames is past the moment")
 		later := fillSegments(t, other, 1)
 		if err := r.SeekTime(now); err != nil {
 			t.Fatal(err)

@@ -153,7 +153,7 @@ func TestALongViewStopsNeitherSyncsNorTheClock(t *testing.T) {
 	}
 	a := appendBytes(t, l, 1)
 	testx.Eventually(t, 20*time.Second, func() bool { return l.ctl.durable() >= a.End }, "an append is synced during a View")
-	testx.Eventually(t, 20*time.Second, func() bool { return time.Since(time.Unix(0, l.now())) < 50*time.Millisecond }, "the clock goes on during a View")
+	testx.Eventually(t, 20*time.Second, func() bool { return time.Since(time.Unix(0, l.keeper.clock.now())) < 50*time.Millisecond }, "the clock goes on during a View")
 	close(leave)
 	<-left
 }
@@ -170,7 +170,7 @@ func TestASlowFillIsGivenUpInTheEnd(t *testing.T) {
 	_, err = a.AppendFunc(nil, 500, func([]byte) error {
 		calls++
 		for at := tailOf(t, a).own.Load(); ; { // until somebody revokes it
-			c, _ := tailOf(t, a).Unpack(at)
+			c := segment.Cursor{Off: int64(uint32(at)) << 3}
 			w, err := tailOf(t, a).Word(c.Off - 528)
 			if err != nil || w.State() == segment.Pad {
 				return err

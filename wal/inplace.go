@@ -41,9 +41,9 @@ var ErrClaimOver = errors.New("the claim was committed or aborted already")
 // up. A forgotten claim is aborted when the garbage collector finds it, and by
 // Close.
 func (l *Log) ClaimInPlace(meta []byte, n int) (_ *InPlace, err error) {
-	d := draft{length: int64(len(meta)) + int64(n), meta: meta}
-	if err := l.checkDraft(&d); err != nil {
-		return nil, err
+	length := int64(len(meta)) + int64(n)
+	if !l.takes(len(meta), length) {
+		return nil, l.refuse(len(meta), length)
 	}
 	defer mmap.Recover(mmap.Protect(), &err)
 	ticket, ok := l.gate.enter()
@@ -51,9 +51,9 @@ func (l *Log) ClaimInPlace(meta []byte, n int) (_ *InPlace, err error) {
 		return nil, ErrClosed
 	}
 	defer l.gate.exit(ticket)
-	at := l.now()
-	own, err := l.claim(d.length, 1)
-	if err != nil {
+	at := l.keeper.clock.now()
+	var own claim
+	if err := l.claim(&own, length, 1); err != nil {
 		return nil, err
 	}
 	l.stir()

@@ -12,14 +12,14 @@ import (
 )
 
 // The keeper is one goroutine of an active writer. While appends go on it looks
-// around every keeperTick and does what the append path should not: it keeps a
-// clock, makes pages ready ahead of the tail, prepares the next segment, syncs
-// as the durability asks, gives back segments that are no longer written. When
-// appends pause it gives back what it prepared and sleeps until the next one
-// calls it: an idle queue has no ticking goroutine.
+// around every keeperTick and does what the append path should not: it makes pages
+// ready ahead of the tail, prepares the next segment, syncs as the durability asks,
+// gives back segments that are no longer written. When appends pause it gives back
+// what it prepared and sleeps until the next one calls it: an idle queue has no
+// ticking goroutine.
 
 const (
-	// keeperTick bounds how far the cached clock lags.
+	// keeperTick is how often the keeper looks around, and the clock is set.
 	keeperTick = time.Millisecond
 	// restAfter is how long after the last append the keeper goes to rest.
 	restAfter = 20 * time.Millisecond
@@ -45,7 +45,8 @@ const (
 )
 
 type keeper struct {
-	clock       atomic.Int64 // nanoseconds since the Unix epoch, 0 while at rest
+	awake       atomic.Bool
+	clock       clock // goes while the keeper is awake
 	wake        chan struct{}
 	quit        chan struct{}
 	gone        chan struct{}
@@ -74,22 +75,16 @@ func (k *keeper) init() {
 	k.gone = make(chan struct{})
 }
 
-// now is the time for a frame: at most about two ticks old while the keeper is
-// awake, else exact.
-func (l *Log) now() int64 {
-	if t := l.keeper.clock.Load(); t != 0 {
-		return t
-	}
-	return time.Now().UnixNano()
-}
-
 // stir wakes the keeper if it rests. An append does so after it has moved the
 // tail: see rest.
 func (l *Log) stir() {
-	k := &l.keeper
-	if k.clock.Load() != 0 {
-		return
+	if !l.keeper.awake.Load() {
+		l.stirResting()
 	}
+}
+
+func (l *Log) stirResting() {
+	k := &l.keeper
 	if !k.started.Load() {
 		k.start.Do(func() {
 			k.started.Store(true)
@@ -131,7 +126,6 @@ type watch struct {
 func (l *Log) keep() {
 	k := &l.keeper
 	defer close(k.gone)
-	defer k.clock.Store(0)
 	timer := time.NewTimer(0)
 	<-timer.C
 	w := watch{lastControl: time.Now(), lastSettle: time.Now()}
@@ -143,27 +137,43 @@ func (l *Log) keep() {
 			return
 		}
 		w.lastMove, w.lastSync = time.Now(), time.Now()
-		for {
-			timer.Reset(keeperTick)
-			select {
-			case <-timer.C:
-			case <-k.quit:
-				return
-			}
-			if l.tick(&w) && l.rest(&w) {
-				break
-			}
+		k.awake.Store(true)
+		k.clock.start()
+		closing := l.watchUntilRest(&w, timer)
+		k.clock.stop()
+		if closing {
+			return
 		}
 	}
 }
 
-// rest stops the clock, so that the next append calls the keeper. An append
-// moves the tail before it looks at the clock, so either it sees the clock
-// stopped, or it is seen here and the keeper stays awake.
+// watchUntilRest looks around at every tick. It returns when nothing goes on any
+// more, or with true when the handle closes.
+func (l *Log) watchUntilRest(w *watch, timer *time.Timer) (closing bool) {
+	for {
+		timer.Reset(keeperTick)
+		select {
+		case <-timer.C:
+		case <-l.keeper.quit:
+			return true
+		}
+		if l.tick(w) && l.rest(w) {
+			return false
+		}
+	}
+}
+
+// rest says that the keeper sleeps, so that the next append calls it. An append
+// moves the tail before it looks at that, so either it sees the keeper asleep, or it
+// is seen here and the keeper stays awake.
 func (l *Log) rest(w *watch) bool {
-	l.keeper.clock.Store(0)
+	l.keeper.awake.Store(false)
 	s := l.tail.Load()
-	return s.position(s.ownTail().Off) == w.end || l.ctl.poisoned() != nil
+	if s.position(s.ownTail().Off) == w.end || l.ctl.poisoned() != nil {
+		return true
+	}
+	l.keeper.awake.Store(true)
+	return false
 }
 
 // tick looks after everything once; true: nothing is going on any more.
@@ -182,7 +192,6 @@ func (l *Log) tick(w *watch) (resting bool) {
 
 func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	now := time.Now()
-	l.keeper.clock.Store(now.UnixNano())
 	s := l.tail.Load()
 	end := s.position(s.ownTail().Off)
 	moved := end != w.end
@@ -200,10 +209,6 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	}
 	return resting, err
 }
-
-// stopClock makes appends look at the time themselves while the keeper does
-// something that may take long.
-func (l *Log) stopClock() { l.keeper.clock.Store(0) }
 
 // follow makes pages ready ahead of the tail and prepares the next segment.
 func (l *Log) follow(w *watch, s *seg, end Position) {
@@ -226,7 +231,6 @@ func (l *Log) follow(w *watch, s *seg, end Position) {
 	}
 	to := min(end.off()+ahead, s.Size)
 	if to > from.off() {
-		l.stopClock()
 		if err := s.Grow(to); err == nil { // a full disk is the appender's to report
 			s.Region().Touch(from.off(), to-from.off())
 			w.touched = makePosition(s.Ordinal, to)
@@ -247,7 +251,6 @@ func (l *Log) prepare(size, ahead int64) {
 	if ok, err := l.locks.TryLock(lockPrepare, true); !ok || err != nil {
 		return
 	}
-	l.stopClock()
 	name := l.nextTempName()
 	made, err := l.createFile(name, size, ahead)
 	if err != nil {
@@ -373,7 +376,6 @@ func (l *Log) keepControl(w *watch, now time.Time, last bool) error {
 		return nil
 	}
 	w.lastControl, w.durable = now, d
-	l.stopClock()
 	return l.syncControl()
 }
 
@@ -387,7 +389,6 @@ func (l *Log) keepSettled(w *watch, now time.Time) error {
 		return nil
 	}
 	w.lastSettle = now
-	l.stopClock()
 	return l.settle(&w.stuck)
 }
 
@@ -440,7 +441,6 @@ func (l *Log) keepLimits(w *watch, now time.Time) error {
 	if err != nil || s.MaxBytes == 0 && s.MaxAge == 0 {
 		return err
 	}
-	l.stopClock()
 	return l.tryTrim()
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
 )
 
 // Options say how a queue is opened. They are copied.
@@ -55,8 +56,9 @@ type Log struct {
 	files
 	table
 	member
-	o        Options
-	settings Settings
+	o          Options
+	settings   Settings
+	maxContent int64 // longest content of a frame, bytes
 
 	gate     gate
 	closing  chan struct{}       // closed when Close begins: waits end
@@ -98,6 +100,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Log, err error) {
 	if err := l.guarded(func() error { return l.openFiles(ctx, path) }); err != nil {
 		return nil, errors.Join(err, l.files.close())
 	}
+	l.maxContent = segment.MaxContent(l.settings.SegmentSize)
 	l.table.open = map[uint64]*seg{}
 	l.table.readOnly = o.ReadOnly
 	l.table.random = l.settings.Durability != SyncNever

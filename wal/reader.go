@@ -18,18 +18,24 @@ type Reader struct {
 	c     segment.Cursor
 	inner segment.Inner // the batch being delivered
 	batch bool
-	next  segment.Cursor // behind that batch
+	rest  segment.Cursor // behind that batch
 	from  uint64         // messages with lower sequence numbers are passed over
 	since int64          // until one is found, so are those of an earlier time
 	skip  uint64         // and so many messages besides
 	ahead int64          // the offset at which the kernel is asked to read on
 
 	frame segment.Frame // the one at hand
-	buf   []byte        // of the message that Next returned
-	o     observer
-	err   error // repeated until a seek
-	gap   error // reported once
-	cut   bool  // read-only: the queue awaits recovery, which will cut at the first bad frame
+
+	run    []Message // copied ahead of Next
+	handed int       // so many of them were returned
+	most   int       // as many may be copied the next time
+	buf    []byte    // what they alias
+	late   error     // met behind them
+
+	o   observer
+	err error // repeated until a seek
+	gap error // reported once
+	cut bool  // read-only: the queue awaits recovery, which will cut at the first bad frame
 }
 
 // NewReader makes a reader that stands before the oldest message. With durable
@@ -41,7 +47,7 @@ func (l *Log) NewReader(durable bool) (_ *Reader, err error) {
 	}
 	defer l.gate.exit(ticket)
 	defer mmap.Recover(mmap.Protect(), &err)
-	r := &Reader{l: l, durable: durable}
+	r := &Reader{l: l, durable: durable, most: 1}
 	if l.table.awaitsCut != nil {
 		if r.cut, err = l.table.awaitsCut(); err != nil {
 			return nil, err
@@ -68,6 +74,7 @@ func (l *Log) awaitsRecovery(epoch uint64) (bool, error) {
 func (r *Reader) Close() {
 	r.l.table.release(r.s)
 	r.s = nil
+	r.run, r.handed, r.late = nil, 0, nil
 	r.err = ErrClosed
 }
 
@@ -79,60 +86,25 @@ type Message struct {
 	Body []byte
 }
 
-// Next returns the next message, verified and copied: Meta and Body are valid
-// until the next call. false without an error: there is none yet. A corrupt
-// frame is reported again at each call, until a seek; a GapError once.
-func (r *Reader) Next() (m Message, ok bool, err error) {
-	ticket, ok := r.l.gate.enter()
-	if !ok {
-		return m, false, ErrClosed
-	}
-	defer r.l.gate.exit(ticket)
-	defer mmap.Recover(mmap.Protect(), &err)
-	f, err := r.wanted()
-	if f == nil || err != nil {
-		return m, false, err
-	}
-	n := len(f.Meta)
-	r.buf = append(append(r.buf[:0], f.Meta...), f.Body...)
-	return Message{f.Seq, f.Time, r.buf[:n:n], r.buf[n:]}, true, nil
-}
-
-// View calls fn with the next message in place: Meta and Body are the log's own
-// memory, valid only until fn returns, and must not be written. fn must not
-// close the log. ok is false if there is no message yet.
-func (r *Reader) View(fn func(Message) error) (ok bool, err error) {
-	ticket, ok := r.l.gate.enter()
-	if !ok {
-		return false, ErrClosed
-	}
-	defer r.l.gate.exit(ticket)
-	defer mmap.Recover(mmap.Protect(), &err)
-	f, err := r.wanted()
-	if f == nil || err != nil {
-		return false, err
-	}
-	return true, fn(Message{f.Seq, f.Time, f.Meta, f.Body})
-}
-
-// wanted goes on to the next message that the last seek asked for; nil: there is
+// wanted goes on to the next message that the last seek asked for; false: there is
 // none yet.
-func (r *Reader) wanted() (f *segment.Frame, err error) {
+func (r *Reader) wanted(m *Message) (ok bool, err error) {
 	if r.gap != nil {
 		err, r.gap = r.gap, nil
-		return nil, err
+		return false, err
 	}
 	for {
-		f, err = r.try()
+		f, err := r.try()
 		switch {
 		case f == nil || err != nil:
-			return nil, err
+			return false, err
 		case r.skip > 0:
 			r.skip--
 		case f.Time < r.since:
 		default:
 			r.since = 0
-			return f, nil
+			m.Seq, m.Time, m.Meta, m.Body = f.Seq, f.Time, f.Meta, f.Body
+			return true, nil
 		}
 	}
 }
@@ -198,7 +170,7 @@ func (r *Reader) committed(w segment.Word) (outcome, error) {
 		return wait, r.fail(err)
 	}
 	if f.Kind == segment.KindBatch {
-		r.batch, r.inner, r.next = true, f.Inner(r.s.Salt), next
+		r.batch, r.inner, r.rest = true, f.Verified(), next
 		return again, nil
 	}
 	r.c = next
@@ -217,7 +189,7 @@ func (r *Reader) nextInner() (*segment.Frame, outcome) {
 			if reason != "" { // the file changed since
 				r.err = &CorruptError{Path: r.s.Path(), Offset: r.c.Off, Reason: reason}
 			}
-			r.batch, r.c = false, r.next
+			r.batch, r.c = false, r.rest
 			if r.err != nil {
 				return nil, deliver
 			}
@@ -231,7 +203,7 @@ func (r *Reader) nextInner() (*segment.Frame, outcome) {
 
 // claimed: somebody is copying, or died doing so.
 func (r *Reader) claimed(w segment.Word) (outcome, error) {
-	spin.Pause()
+	spin.Pause(copyPauses)
 	if now, err := r.s.Word(r.c.Off); err != nil || now != w {
 		return again, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -18,18 +19,22 @@ type seg struct {
 	// sealed: it was when it was mapped, so nothing in it will be synced by us.
 	sealed bool
 
-	// own is where this handle's appenders last found the tail, as a packed
-	// place: a hint that only spares walking.
+	// own is where this handle's appenders last found the tail: a hint that only
+	// spares walking. The offset in units of 8 in the low 32 bits, the sequence
+	// number less the segment's first in the high ones; 0: not known. Nobody else
+	// can write it, so it bears no check.
 	own atomic.Uint64
 }
 
 // ownTail is the place from which this handle's appenders walk.
 func (s *seg) ownTail() segment.Cursor {
-	if c, ok := s.Unpack(s.own.Load()); ok {
-		return c
+	if at := s.own.Load(); at != 0 {
+		return segment.Cursor{Off: int64(at&math.MaxUint32) << 3, Seq: s.First + at>>32}
 	}
 	return s.Tail()
 }
+
+func (s *seg) keepTail(c segment.Cursor) { s.own.Store(uint64(c.Off)>>3 | (c.Seq-s.First)<<32) }
 
 func (s *seg) position(off int64) Position { return makePosition(s.Ordinal, off) }
 

@@ -63,9 +63,12 @@ func (l *Log) SetWaker(f func(slot int)) { l.waker = f }
 // wake wakes everyone who sleeps for r. It never fails: who is not woken looks
 // again by and by.
 func (l *Log) wake(r Reason) {
-	if l.waker == nil || l.ctl.word(waiterSummary(r)).Load() == 0 {
-		return
+	if l.waker != nil && l.ctl.word(waiterSummary(r)).Load() != 0 {
+		l.wakeSleepers(r)
 	}
+}
+
+func (l *Log) wakeSleepers(r Reason) {
 	err := l.guarded(func() error {
 		leaves := l.ctl.word(waiterSummary(r)).Swap(0)
 		step.At(step.WakeSummaryCleared)

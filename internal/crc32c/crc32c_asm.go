@@ -41,6 +41,21 @@ func Words5(a, b, c, d, e uint64) uint32 {
 //go:noescape
 func update(crc uint32, p []byte) uint32
 
+// Frame returns Words5(a, b, c, d | Update(0, p)<<32, e): the checksum of a frame
+// whose content is p, in one call. The high half of d must be zero. p does not escape.
+// It is safe for concurrent use.
+func Frame(a, b, c, d, e uint64, p []byte) uint32 {
+	if !hasInstruction || len(p) >= longBytes {
+		return Words5(a, b, c, d|uint64(Update(0, p))<<32, e)
+	}
+	return frame(a, b, c, d, e, p)
+}
+
+// frame is Frame by instruction, one word at a time.
+//
+//go:noescape
+func frame(a, b, c, d, e uint64, p []byte) uint32
+
 // words5 is Words5 by instruction.
 //
 //go:noescape

@@ -14,3 +14,9 @@ func Update(crc uint32, p []byte) uint32 { return updateTwin(crc, p) }
 // endian order, as hash/crc32.Checksum does with the Castagnoli table. It is
 // safe for concurrent use.
 func Words5(a, b, c, d, e uint64) uint32 { return words5Twin(a, b, c, d, e) }
+
+// Frame returns Words5(a, b, c, d | Update(0, p)<<32, e): the checksum of a frame
+// whose content is p. The high half of d must be zero. It is safe for concurrent use.
+func Frame(a, b, c, d, e uint64, p []byte) uint32 {
+	return Words5(a, b, c, d|uint64(Update(0, p))<<32, e)
+}

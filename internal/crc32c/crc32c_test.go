@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -17,9 +18,12 @@ var implementations = []struct {
 	name   string
 	update func(uint32, []byte) uint32
 	words5 func(a, b, c, d, e uint64) uint32
+	frame  func(a, b, c, d, e uint64, p []byte) uint32
 }{
-	{"exported", Update, Words5},
-	{"twin", updateTwin, words5Twin},
+	{"exported", Update, Words5, Frame},
+	{"twin", updateTwin, words5Twin, func(a, b, c, d, e uint64, p []byte) uint32 {
+		return words5Twin(a, b, c, d|uint64(updateTwin(0, p))<<32, e)
+	}},
 }
 
 // wantWords5 is the definition of Words5 in its own words.
@@ -148,6 +152,11 @@ func TestRandomInputs(t *testing.T) {
 				if got := impl.words5(w[0], w[1], w[2], w[3], w[4]); got != want {
 					t.Fatalf("words5: got %#x, want %#x", got, want)
 				}
+				d := w[3] & math.MaxUint32
+				want = wantWords5(w[0], w[1], w[2], d|uint64(crc32.Update(0, castagnoli, p))<<32, w[4])
+				if got := impl.frame(w[0], w[1], w[2], d, w[4], p); got != want {
+					t.Fatalf("frame of %d bytes: got %#x, want %#x", len(p), got, want)
+				}
 			})
 		})
 	}
@@ -179,6 +188,13 @@ func TestNothingIsAllocated(t *testing.T) {
 		sink ^= Words5(1, 2, 3, 4, uint64(sink))
 	}); got != 0 {
 		t.Errorf("Words5: %v allocations, want 0", got)
+	}
+	if got := testing.AllocsPerRun(100, func() {
+		var short [100]byte
+		short[3] = byte(sink)
+		sink ^= Frame(1, 2, 3, 4, 5, short[:])
+	}); got != 0 {
+		t.Errorf("Frame: %v allocations, want 0", got)
 	}
 	// That the measure can see an escape at all:
 	if got := testing.AllocsPerRun(100, func() {

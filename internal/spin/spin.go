@@ -14,5 +14,6 @@ func Wait() {
 	runtime.Gosched()
 }
 
-// Pause only pauses: for waits that are shorter than a switch of goroutines.
-func Pause() { pause(Pauses) }
+// Pause pauses n times, for waits that are shorter than a switch of goroutines. One
+// pause is between 3 and 50 ns, as the processor likes.
+func Pause(n uint32) { pause(n) }

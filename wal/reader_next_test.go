@@ -1,0 +1,85 @@
+package wal
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+)
+
+// A reader copies several messages at once; what it meets behind them must come behind
+// them all the same.
+func TestWhatComesBehindMessagesIsToldBehindThem(t *testing.T) {
+	dir := newQueue(t)
+	l := create(t, dir, Options{Durability: SyncNever})
+	const n = 100
+	var last Appended
+	for i := range n {
+		last = appendText(t, l, strconv.Itoa(i))
+	}
+	r, err := l.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s := tailOf(t, l)
+	s.Region().Bytes(last.End.off()-8, 1)[0] ^= 1 // the body of the last one
+	for i := range n - 1 {
+		if m := next(t, r); string(m.Body) != strconv.Itoa(i) {
+			t.Fatalf("message %d is %q", i, m.Body)
+		}
+		if i == n/2 { // View goes on where Next stopped, ahead or not
+			ok, err := r.View(func(m Message) error {
+				if string(m.Body) != strconv.Itoa(i+1) {
+					t.Errorf("View shows %q behind message %d", m.Body, i)
+				}
+				return nil
+			})
+			if !ok || err != nil {
+				t.Fatalf("View: %v, %v", ok, err)
+			}
+			if err := r.SeekSeq(last.Seq - uint64(n-1-(i+1))); err != nil { // once more
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 2 {
+		if _, ok, err := r.Next(); ok || !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("got %v, %v, want a corrupt message again and again", ok, err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Next(); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// What was copied ahead is not handed out once the log is closed, or after a seek.
+func TestWhatWasCopiedAheadIsForgotten(t *testing.T) {
+	dir := newQueue(t)
+	l := create(t, dir, Options{Durability: SyncNever})
+	first := appendText(t, l, "0").Seq
+	for i := 1; i < 50; i++ {
+		appendText(t, l, strconv.Itoa(i))
+	}
+	r, err := l.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for range 10 {
+		next(t, r)
+	}
+	if err := r.SeekSeq(first + 40); err != nil {
+		t.Fatal(err)
+	}
+	if m := next(t, r); string(m.Body) != "40" {
+		t.Errorf("behind the seek comes %q, want 40", m.Body)
+	}
+	next(t, r)
+	closeLog(t, l)
+	if _, ok, err := r.Next(); ok || !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: got %v, %v, want ErrClosed", ok, err)
+	}
+}
