@@ -148,12 +148,7 @@ func (r *Reader) try(ctx context.Context, soon bool) (m Message, ok bool, err er
 				return m, false, err
 			}
 		}
-		var w wal.Message
-		if soon {
-			w, ok, err = r.r.NextSoon()
-		} else {
-			w, ok, err = r.r.Next()
-		}
+		w, ok, err := r.r.NextSoon(soon)
 		if err != nil {
 			return m, false, r.wrap(err)
 		}
@@ -199,11 +194,8 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		seen, view := false, r.r.View
-		if w.spins() {
-			view = r.r.ViewSoon
-		}
-		ok, err := view(func(m wal.Message) error {
+		seen := false
+		ok, err := r.r.ViewSoon(w.spins(), func(m wal.Message) error {
 			if (r.o.Topic != "" || r.prefix) && !r.wants(m.Meta) {
 				return nil
 			}

@@ -13,15 +13,13 @@ import (
 // Next returns the next message, verified and copied: Meta and Body are valid
 // until the next call. false without an error: there is none yet. A corrupt
 // frame is reported again at each call, until a seek; a GapError once.
-func (r *Reader) Next() (Message, bool, error) { return r.next(false) }
+func (r *Reader) Next() (Message, bool, error) { return r.NextSoon(false) }
 
-// NextSoon is Next, but if there is no message yet it waits for one, for some
-// microseconds, spinning.
-func (r *Reader) NextSoon() (Message, bool, error) { return r.next(true) }
-
-func (r *Reader) next(poll bool) (Message, bool, error) {
+// NextSoon is Next, but with spin it waits for a message if there is none yet, for
+// some microseconds, spinning.
+func (r *Reader) NextSoon(spin bool) (Message, bool, error) {
 	if r.handed == len(r.run) || r.l.gate.closed.Load() {
-		if err := r.fetch(poll); err != nil || len(r.run) == 0 {
+		if err := r.fetch(spin); err != nil || len(r.run) == 0 {
 			return Message{}, false, err
 		}
 	}
@@ -33,12 +31,10 @@ func (r *Reader) next(poll bool) (Message, bool, error) {
 // View calls fn with the next message in place: Meta and Body are the log's own
 // memory, or a copy, valid only until fn returns, and must not be written. fn must
 // not close the log. ok is false if there is no message yet.
-func (r *Reader) View(fn func(Message) error) (ok bool, err error) { return r.view(false, fn) }
+func (r *Reader) View(fn func(Message) error) (ok bool, err error) { return r.ViewSoon(false, fn) }
 
 // ViewSoon is View, as NextSoon is Next.
-func (r *Reader) ViewSoon(fn func(Message) error) (ok bool, err error) { return r.view(true, fn) }
-
-func (r *Reader) view(poll bool, fn func(Message) error) (ok bool, err error) {
+func (r *Reader) ViewSoon(spin bool, fn func(Message) error) (ok bool, err error) {
 	if r.handed < len(r.run) || r.late != nil { // Next took more than it handed out
 		m, ok, err := r.Next()
 		if ok {
@@ -56,7 +52,7 @@ func (r *Reader) view(poll bool, fn func(Message) error) (ok bool, err error) {
 			r.l.breakOff(ticket, nil, guard, recover(), &err)
 		}
 	}()
-	if poll {
+	if spin {
 		r.poll()
 	}
 	var m Message
