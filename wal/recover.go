@@ -375,7 +375,7 @@ const recoveryTemp = "tmp.recovery"
 func (sc *scan) cut() error {
 	s, off := sc.s, sc.c.Off
 	if end := off + segment.SealBytes; end > s.Allocated() {
-		if err := s.File().Allocate(0, end); err != nil {
+		if err := s.File().Allocate(0, min(pageUp(end), s.Size)); err != nil {
 			return err
 		}
 		if err := s.UseFileSize(); err != nil {
