@@ -132,27 +132,31 @@ func (l *Log) trim(ctx context.Context, before uint64) (removed int, err error) 
 }
 
 // keptFiles lists the segments that count, oldest first, with the bytes that
-// each takes on disk.
+// each takes on disk. Those with a segment behind them are sealed and grow no more,
+// so it looks at each file once. The caller holds the trim lock.
 func (l *Log) keptFiles() (firsts []uint64, sizes []int64, err error) {
 	all, err := segmentNames(l.log)
 	if err != nil {
 		return nil, nil, err
 	}
 	oldest := l.ctl.oldest()
-	for _, first := range all {
+	sealed := make(map[uint64]int64, len(all))
+	for i, first := range all {
 		if first < oldest {
 			continue
 		}
-		f, err := l.log.Open(segment.Name(first), true)
-		if err != nil {
-			return nil, nil, err
+		size, known := l.sealedSizes[first]
+		if !known {
+			if size, err = l.fileSize(first); err != nil {
+				return nil, nil, err
+			}
 		}
-		size, err := f.Size()
-		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, nil, err
+		if i+1 < len(all) {
+			sealed[first] = size
 		}
 		firsts, sizes = append(firsts, first), append(sizes, size)
 	}
+	l.sealedSizes = sealed
 	if len(firsts) == 0 || firsts[0] != oldest {
 		return nil, nil, &CorruptError{Path: l.log.Join(segment.Name(oldest)), Reason: "the segment with the oldest messages is missing"}
 	}
@@ -246,4 +250,13 @@ func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
 		return l.syncControl()
 	})
 	return errors.Join(err, l.dropTrimLock())
+}
+
+func (l *Log) fileSize(first uint64) (int64, error) {
+	f, err := l.log.Open(segment.Name(first), true)
+	if err != nil {
+		return 0, err
+	}
+	size, err := f.Size()
+	return size, errors.Join(err, f.Close())
 }
