@@ -302,8 +302,9 @@ func run(t *testing.T, mode byte, d directory, forged forgery) {
 		if tr.keeps {
 			tr.wantSame("recovery of an equal queue", first.all, other.all)
 		}
-		// A feature that allows reading only is no fault, and keeps writers out.
-		sound = sound && !errors.Is(tr.refused, wal.ErrVersion)
+		// A feature that allows reading only is no fault, and keeps writers out, of the
+		// queue or of a segment.
+		sound = sound && !errors.Is(tr.refused, wal.ErrVersion) && !errors.Is(first.err, wal.ErrVersion)
 		if sound && (!opened || first.err != nil || !lookedOn || looked.err != nil) {
 			t.Fatalf("verify finds nothing wrong, but opened %v, %v; looked on %v, %v (%v)", opened, first, lookedOn, looked, tr.refused)
 		}
