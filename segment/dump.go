@@ -137,7 +137,7 @@ func (s *Segment) laid(l *Laid, c Cursor, whole bool) {
 	p := s.r.Bytes(c.Off, min(FrameHeader+l.Word.Length(), s.r.Len()-c.Off))
 	l.fill(p)
 	var f Frame
-	l.CRCMatches = whole && f.decode(p, l.Word, c.Seq, s.Salt, nil) == ""
+	l.CRCMatches = whole && f.decode(p, l.Word, c.Seq, s.Salt, false) == ""
 	f, l.Fault = s.Frame(c, l.Word)
 	if l.Fault == nil {
 		l.Fault = s.CheckPadding(c, l.Word, f)

@@ -29,7 +29,7 @@ func (s *Segment) ReadFrame(f *Frame, c Cursor, w Word) error {
 	if c.Off+FrameHeader+w.Length() > s.Allocated() {
 		return s.corrupt(c.Off, "a frame of %d bytes runs past the allocated part of the segment", w.Size())
 	}
-	if reason := f.decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, nil); reason != "" {
+	if reason := f.decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, false); reason != "" {
 		return s.corrupt(c.Off, "%s", reason)
 	}
 	if f.Kind != KindBatch {
@@ -69,7 +69,7 @@ func (s *Segment) ReadMessage(c Cursor) (time int64, meta, body []byte, next int
 
 // decode is the one decoder of frames. p is the frame without its padding, w
 // its word, loaded once.
-func (f *Frame) decode(p []byte, w Word, seq, salt uint64, in *Inner) (reason string) {
+func (f *Frame) decode(p []byte, w Word, seq, salt uint64, inner bool) (reason string) {
 	h := getHeader(p)
 	content := p[FrameHeader:]
 	if h.metaLen() > len(content) {
@@ -78,12 +78,12 @@ func (f *Frame) decode(p []byte, w Word, seq, salt uint64, in *Inner) (reason st
 	covered := content // by its own checksum
 	switch {
 	case h.kind() == KindMessage && w.Count() == 1, h.kind() == KindControl && w.Count() == 0:
-	case h.kind() == KindBatch && h.metaLen() == 0 && len(content)%8 == 0 && in == nil:
+	case h.kind() == KindBatch && h.metaLen() == 0 && len(content)%8 == 0 && !inner:
 		covered = nil // but by those of the frames in it
 	default:
 		return "no such kind of frame"
 	}
-	if (in == nil || !in.verified) && h.checksumOver(salt, seq, w, covered) != h.crc() {
+	if h.checksumOver(salt, seq, w, covered) != h.crc() {
 		return "the checksum does not match"
 	}
 	f.Seq, f.Time, f.Count, f.Slot = seq, h.time, w.Count(), w.Slot()
@@ -118,16 +118,10 @@ type Inner struct {
 	salt  uint64
 	frame Frame
 	done  bool
-
-	verified bool // the checksums matched a moment ago
 }
 
 // Inner starts before the first frame of the batch f.
 func (f *Frame) Inner(salt uint64) Inner { return Inner{rest: f.Body, seq: f.Seq, salt: salt} }
-
-// Verified is Inner for a batch that ReadFrame has just read: that checked every
-// checksum in it. Bounds are checked again, since others may write there.
-func (f *Frame) Verified() Inner { return Inner{rest: f.Body, seq: f.Seq, verified: true} }
 
 // Frame is the current inner frame, valid until Next.
 func (in *Inner) Frame() *Frame { return &in.frame }
@@ -155,7 +149,7 @@ func (in *Inner) Next() (reason string) {
 	if w.Size() > int64(len(in.rest)) {
 		return "a frame is longer than the batch"
 	}
-	reason = in.frame.decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, in)
+	reason = in.frame.decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, true)
 	in.next = in.at + w.Size()
 	return reason
 }

@@ -96,12 +96,14 @@ const maxRevocations = 8
 // takes reports whether a frame with so much content, meta bytes of it metadata, can
 // be appended.
 func (l *Log) takes(meta int, length int64) bool {
-	return length <= l.maxContent && meta <= segment.MaxMeta && l.slot >= 0
+	return length >= int64(meta) && length <= l.maxContent && meta <= segment.MaxMeta && l.slot >= 0
 }
 
 // refuse says why it cannot.
 func (l *Log) refuse(meta int, length int64) error {
 	switch {
+	case length < int64(meta):
+		return fmt.Errorf("a message of %d bytes", length-int64(meta))
 	case meta > segment.MaxMeta:
 		return fmt.Errorf("%d bytes of metadata, at most %d fit: %w", meta, segment.MaxMeta, ErrTooLarge)
 	case length > l.maxContent:

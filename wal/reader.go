@@ -170,7 +170,7 @@ func (r *Reader) committed(w segment.Word) (outcome, error) {
 		return wait, r.fail(err)
 	}
 	if f.Kind == segment.KindBatch {
-		r.batch, r.inner, r.rest = true, f.Verified(), next
+		r.batch, r.inner, r.rest = true, f.Inner(r.s.Salt), next
 		return again, nil
 	}
 	r.c = next

@@ -91,6 +91,7 @@ func (r *Reader) fetch(poll bool) (err error) {
 	defer func() {
 		if !finished {
 			r.l.breakOff(ticket, nil, guard, recover(), &err)
+			r.err = err // it may have stepped over the message that it could not copy
 		}
 		if err != nil && len(r.run) > 0 { // first what was before it
 			err, r.late = nil, err
@@ -113,8 +114,9 @@ func (r *Reader) fetch(poll bool) (err error) {
 				break
 			}
 		}
+		full := r.copy(m) >= runBytes // which may fault: only then it is one to hand out
 		r.run = r.run[:n+1]
-		if r.copy(m) >= runBytes {
+		if full {
 			break
 		}
 	}

@@ -83,3 +83,41 @@ func TestWhatWasCopiedAheadIsForgotten(t *testing.T) {
 		t.Errorf("after Close: got %v, %v, want ErrClosed", ok, err)
 	}
 }
+
+// A length that no message has is refused before anything is claimed.
+func TestANegativeLengthIsRefused(t *testing.T) {
+	l := create(t, newQueue(t), Options{Durability: SyncNever})
+	for _, meta := range [][]byte{nil, {0x80}} {
+		if _, err := l.AppendFunc(meta, -1, func([]byte) error { return nil }); err == nil {
+			t.Errorf("-1 bytes behind %d of metadata were appended", len(meta))
+		}
+		if _, err := l.ClaimInPlace(meta, -1); err == nil {
+			t.Errorf("-1 bytes behind %d of metadata were claimed", len(meta))
+		}
+	}
+	if a := appendText(t, l, "first"); a.Seq != 1 {
+		t.Errorf("the first message is number %d, want 1", a.Seq)
+	}
+}
+
+// A seek that fails leaves the reader where it stood, with what it had copied ahead.
+func TestAFailedSeekLosesNothing(t *testing.T) {
+	l := create(t, newQueue(t), Options{Durability: SyncNever})
+	for i := range 6 {
+		appendText(t, l, strconv.Itoa(i))
+	}
+	r, err := l.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	next(t, r)
+	next(t, r) // and copied ahead
+	failed := errors.New("no")
+	if err := r.inside(func() error { return failed }); !errors.Is(err, failed) {
+		t.Fatalf("got %v", err)
+	}
+	if m := next(t, r); string(m.Body) != "2" {
+		t.Errorf("behind the failed seek comes %q, want 2", m.Body)
+	}
+}
