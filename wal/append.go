@@ -389,9 +389,6 @@ func (l *Log) linkNext(s *seg, end segment.Cursor, first, epoch uint64, temp str
 		err = l.log.Link(temp, name)
 	}
 	step.At(step.RollLinked)
-	if err == nil {
-		err = l.proclaim(made, first)
-	}
 	err = errors.Join(err, l.log.Unlink(temp))
 	step.At(step.RollTempUnlinked)
 	if err != nil {
@@ -399,6 +396,11 @@ func (l *Log) linkNext(s *seg, end segment.Cursor, first, epoch uint64, temp str
 	}
 	if err := l.log.Sync(); err != nil {
 		return nil, joinFirst(l.poison(err), made.Close())
+	}
+	// Not before the name is on disk, or a power loss could leave a control file that
+	// misses a segment.
+	if err := l.proclaim(made, first); err != nil {
+		return nil, joinFirst(err, made.Close())
 	}
 	made.SetLinked()
 	step.At(step.RollDirSynced)

@@ -31,7 +31,7 @@ var plantedBugs = []planted{
 	{"the seal is not synced", "wal/sync.go",
 		`n += segment.SealBytes`, `n += 0`, 0},
 	{"no directory sync", "wal/append.go",
-		"if err := l.log.Sync(); err != nil {\n\t\treturn nil, joinFirst(l.poison(err), made.Close())\n\t}\n\tmade.SetLinked()", "made.SetLinked()", 0},
+		"if err := l.log.Sync(); err != nil {\n\t\treturn nil, joinFirst(l.poison(err), made.Close())\n\t}\n", "", 0},
 	{"the names beside the control file are not synced", "wal/create.go",
 		"if err := dir.Sync(); err != nil {\n\t\treturn err\n\t}\n\treturn makeControl", "return makeControl", 202063883415683},
 	{"the successor's header is not synced", "wal/append.go",
