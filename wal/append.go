@@ -149,10 +149,10 @@ type claim struct {
 	w segment.Word
 }
 
-// breakOff ends a call, an append for which own may be claimed, that does not come to its end, by an error, the panic p, a
-// fault or Goexit: a claim that was not committed becomes dead room at once, so that
-// nobody waits for it. It is worth a function of its own because an append that does
-// come to its end then pays for one plain defer, and no recover.
+// breakOff ends a call into the log that does not come to its end, by an error, the
+// panic p, a fault or Goexit. A claim of an append, own, that was not committed becomes
+// dead room at once, so that nobody waits for it. It is worth a function of its own
+// because a call that does come to its end then pays for one plain defer, and no recover.
 func (l *Log) breakOff(ticket uint32, own *claim, guard bool, p any, err *error) {
 	defer l.gate.exit(ticket)      // even if the padding faults
 	defer mmap.Recover(guard, err) // makes an error of p if that was a fault in a mapping
