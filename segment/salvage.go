@@ -264,6 +264,9 @@ func (v *salvager) damaged(reason string) (more bool, err error) {
 			v.out.Word = w
 			return false, nil
 		}
+		if v.wasMessage(w) {
+			v.lose(v.c.Off, v.c.Seq, uint64(w.Count()), false, "%s; what stands behind it may have been a message, but does not verify", reason)
+		}
 		v.pass(w, 0)
 		return true, nil
 	}
@@ -317,6 +320,24 @@ func (v *salvager) mendWord() (Word, bool) {
 		}
 	}
 	return 0, false
+}
+
+// wasMessage reports whether the frame at the cursor, which is to become a PAD, may
+// have carried messages: from COMMITTED to PAD it is one bit of the state and one of
+// the check, so a message whose check was hit, and whose body was hit too, looks like
+// a PAD whose state was. What speaks against that is a frame nobody wrote into, as
+// the claim of a writer that died before copying, and one that verifies.
+func (v *salvager) wasMessage(w Word) bool {
+	raw, committed := v.s.r.Word(v.c.Off).Load(), w.with(Committed)
+	if Word(raw).State() != Committed && raw>>checkShift != uint64(committed)>>checkShift {
+		return false
+	}
+	from := v.c.Off + 8
+	if _, found := nonZero(v.s.r.Bytes(from, min(v.c.Off+w.Size(), v.s.r.Len())-from)); !found {
+		return false
+	}
+	_, err := v.s.Frame(v.c, committed)
+	return err != nil
 }
 
 // proven reports whether the log certainly goes on, or ends, at c.

@@ -411,7 +411,7 @@ func TestRepairOfAFlippedBitLosesOnlyWhatItTouched(t *testing.T) {
 				if inWord {
 					lost = nil
 				}
-				checkRepaired(t, f.String(), m.flipped(f), messages, lost)
+				checkRepaired(t, f.String(), m.flipped(f), messages, lost, m.doubtful(frames, f))
 				if t.Failed() && i > 1000 {
 					t.FailNow()
 				}
@@ -420,9 +420,25 @@ func TestRepairOfAFlippedBitLosesOnlyWhatItTouched(t *testing.T) {
 	}
 }
 
+// doubtful is how many messages repair may count as lost though there were none: with
+// the flip a PAD that somebody wrote into looks like a message with two damages.
+func (m *inMemory) doubtful(frames []laid, f flip) uint64 {
+	for _, l := range frames {
+		if l.segment != f.first || f.off < l.off || f.off >= l.off+8 || l.w.State() != segment.Pad {
+			continue
+		}
+		raw := segment.Word(getWord(m.segs[f.first][l.off:]) ^ 1<<((f.off-l.off)*8+int64(f.bit)))
+		committed := segment.MakeWord(segment.Committed, l.w.Slot(), l.w.Count(), l.w.Length())
+		if raw.State() == segment.Committed || raw>>56 == committed>>56 {
+			return uint64(l.w.Count())
+		}
+	}
+	return 0
+}
+
 // checkRepaired repairs a queue in memory and fails unless exactly the messages
-// lost are missing afterwards.
-func checkRepaired(t *testing.T, what string, m *inMemory, messages map[uint64]string, lost []uint64) *inMemory {
+// lost are missing afterwards, and are told, or doubtful ones are.
+func checkRepaired(t *testing.T, what string, m *inMemory, messages map[uint64]string, lost []uint64, doubtful uint64) *inMemory {
 	t.Helper()
 	before, err := verify(t.Context(), m, nil)
 	if err != nil {
@@ -460,7 +476,8 @@ func checkRepaired(t *testing.T, what string, m *inMemory, messages map[uint64]s
 			t.Errorf("%s: message %d is %.60q, want %.60q", what, seq, got[seq], body)
 		}
 	}
-	if len(got) != len(messages)-len(lost) || p.report.Lost != uint64(len(lost)) || p.report.Messages != uint64(len(got)) {
+	told := p.report.Lost == uint64(len(lost)) || len(lost) == 0 && p.report.Lost == doubtful
+	if len(got) != len(messages)-len(lost) || !told || p.report.Messages != uint64(len(got)) {
 		t.Errorf("%s: %d messages are left, report: %d of which %d lost; want %d and %d lost (%+v)", what, len(got), p.report.Messages, p.report.Lost, len(messages)-len(lost), len(lost), p.report.Ranges)
 	}
 	return after

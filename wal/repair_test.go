@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/walq/walq/internal/testx"
+	"github.com/walq/walq/segment"
 )
 
 func repair(t testing.TB, dir string, o RepairOptions) RepairReport {
@@ -346,6 +347,33 @@ func checkTouched(t *testing.T, what string, m *inMemory, messages map[uint64]st
 	}
 	if !p.report.LostAtLeast && p.report.Lost < missing || p.report.Messages != uint64(len(got)) {
 		t.Errorf("%s: %d messages are missing of %d, report: %d lost, %d left", what, missing, len(messages), p.report.Lost, p.report.Messages)
+	}
+}
+
+// A message whose check and whose body were hit looks like a PAD with one wrong bit of
+// its state. It was once made one without a word.
+func TestRepairCountsTheMessageThatLooksLikeAPad(t *testing.T) {
+	_, m := flippable(t, true)
+	messages, frames := m.contents(t)
+	tried := 0
+	for _, l := range frames {
+		if l.w.State() != segment.Committed || l.w.Count() == 0 {
+			continue
+		}
+		c := m.clone()
+		pad := segment.MakeWord(segment.Pad, l.w.Slot(), l.w.Count(), l.w.Length())
+		b := c.segs[l.segment][l.off:]
+		b[7] = byte(pad >> 56)
+		b[l.w.Length()+segment.FrameHeader-1] ^= 0x40
+		maybe := map[uint64]bool{}
+		for _, seq := range l.seqs {
+			maybe[seq] = true
+		}
+		checkTouched(t, fmt.Sprintf("the frame at %d of %d", l.off, l.segment), c, messages, maybe)
+		tried++
+	}
+	if tried < 20 {
+		t.Errorf("only %d frames were tried", tried)
 	}
 }
 
