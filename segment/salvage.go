@@ -221,6 +221,10 @@ func (v *salvager) zeroFrom(off int64) bool {
 // sealed: is it the SEAL that the successor knows?
 func (v *salvager) sealed(w Word) (more bool, err error) {
 	switch {
+	case v.o.Known && v.c.Seq == v.o.Until && w.State() != v.o.End:
+		v.out.Word = MakeWord(v.o.End, 0, 0, 0)
+		v.put(v.c.Off, v.out.Word, "a %v, but the name of its successor says %v", w.State(), v.o.End)
+		return false, nil
 	case !v.o.Known || v.c.Seq == v.o.Until:
 		v.out.Word = w
 		return false, nil

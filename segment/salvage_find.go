@@ -7,32 +7,63 @@ import (
 // The search for where the frames go on behind damage.
 
 // find looks behind the damaged place from, and before the offset below, for the next
-// frame that verifies, for a sequence number that can have got there.
+// frame that verifies, for a sequence number that can have got there. Any damage to a
+// frame is that of one number out of 2^32, and might be one of those; so the frame that
+// is found next must be in accord with it.
 func (v *salvager) find(from Cursor, below int64) (Cursor, bool) {
-	h, _ := v.header(from.Off)
 	for _, each := range []uint64{1, MaxCount} { // PADs of an earlier repair take more numbers than messages could
-		for off := from.Off + FrameHeader; off < below && off+FrameHeader+SealBytes <= v.s.r.Len(); off += 8 {
-			if off%(1<<20) == 0 && v.ctx.Err() != nil {
+		c, w, found := v.candidate(from, from.Off+FrameHeader, below, each)
+		for found && !v.proven(c.After(w)) {
+			next := c.After(w)
+			other, ow, more := v.candidate(from, c.Off+8, v.s.r.Len(), each)
+			for more && other.Off < next.Off { // within a batch, or within what a message carries
+				other, ow, more = v.candidate(from, other.Off+8, v.s.r.Len(), each)
+			}
+			gap := uint64(other.Off-next.Off) / FrameHeader * each
+			if !more || other.Seq >= next.Seq && other.Seq-next.Seq <= gap {
+				break
+			}
+			if other.Off >= below {
 				return Cursor{}, false
 			}
-			w := Word(v.s.r.Word(off).Load())
-			if w.State() != Committed || !w.Valid() || off+w.Size()+SealBytes > v.s.Size {
-				continue
-			}
-			room := uint64(off-from.Off) / FrameHeader * each
-			c, ok := v.s.numberOf(off, w, from.Seq, room)
-			if !ok || v.o.Known && c.Seq > v.o.Until || !v.goesOn(c.After(w), room) {
-				continue
-			}
-			if g, _ := v.header(off); h.kind() == KindBatch && g.time == h.time {
-				continue // of the batch whose beginning is damaged: all of it is lost
-			}
-			if pads := (c.Seq - from.Seq + MaxCount - 1) / MaxCount; int64(pads)*FrameHeader <= off-from.Off {
-				return c, true
-			}
+			c, w = other, ow
+		}
+		if found {
+			return c, true
+		}
+		if v.ctx.Err() != nil {
+			break
 		}
 	}
 	return Cursor{}, false
+}
+
+// candidate finds the first frame at or behind the offset at, and before below, that
+// verifies for one of the numbers that can have got there from the place from: each
+// room for a frame may have taken so many.
+func (v *salvager) candidate(from Cursor, at, below int64, each uint64) (Cursor, Word, bool) {
+	h, _ := v.header(from.Off)
+	for off := at; off < below && off+FrameHeader+SealBytes <= v.s.r.Len(); off += 8 {
+		if off%(1<<20) == 0 && v.ctx.Err() != nil {
+			break
+		}
+		w := Word(v.s.r.Word(off).Load())
+		if w.State() != Committed || !w.Valid() || off+w.Size()+SealBytes > v.s.Size {
+			continue
+		}
+		room := uint64(off-from.Off) / FrameHeader * each
+		c, ok := v.s.numberOf(off, w, from.Seq, room)
+		if !ok || v.o.Known && c.Seq > v.o.Until || !v.goesOn(c.After(w), room) {
+			continue
+		}
+		if g, _ := v.header(off); h.kind() == KindBatch && g.time == h.time {
+			continue // of the batch whose beginning is damaged: all of it is lost
+		}
+		if pads := (c.Seq - from.Seq + MaxCount - 1) / MaxCount; int64(pads)*FrameHeader <= off-from.Off {
+			return c, w, true
+		}
+	}
+	return Cursor{}, 0, false
 }
 
 // goesOn reports whether the chain goes on behind a frame that was found by its

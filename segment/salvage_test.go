@@ -75,6 +75,35 @@ func TestTheChecksumTellsTheSequenceNumber(t *testing.T) {
 	}
 }
 
+// Any damage is that of one sequence number out of 2^32. Where it is one that could
+// be, the frame must not make all behind it be counted from there.
+func TestADamageThatLooksLikeAnotherNumberCostsOneMessage(t *testing.T) {
+	for _, taken := range []uint64{9, 10, 12, 13, 27} { // for 11
+		s := OnHeap(Header{Size: MinSize, Ordinal: 1, First: 1, Salt: rand.Uint64()})
+		c := s.Start()
+		for seq := uint64(1); seq <= 20; seq++ {
+			w := MakeWord(Claimed, 3, 1, 500)
+			s.r.Word(c.Off).Store(uint64(w))
+			at := c
+			if seq == 11 {
+				at.Seq = taken
+			}
+			s.Fill(at, w, KindMessage, int64(seq), nil, make([]byte, 500))
+			if !s.Commit(c.Off, w) {
+				t.Fatal("not committed")
+			}
+			if 7 <= seq && seq <= 10 {
+				clear(s.r.Bytes(c.Off, 100)) // so that the number has to be found
+			}
+			c = c.After(w)
+		}
+		out, err := s.Salvage(t.Context(), SalvageOptions{})
+		if err != nil || out.Messages != 15 || out.End != c {
+			t.Errorf("11 looks like %d: %d messages are left (%v), the end is %+v; want 15, %+v (%+v)", taken, out.Messages, err, out.End, c, out.Lost)
+		}
+	}
+}
+
 func TestAFillerTakesExactlyItsNumbers(t *testing.T) {
 	for _, count := range []uint64{0, 1, MaxCount, MaxCount + 1, 1 << 20} {
 		h := Header{Size: MinSize, Ordinal: 1, First: 7, Salt: 1}

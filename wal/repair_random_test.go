@@ -1,0 +1,131 @@
+package wal
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/walq/walq/internal/testx"
+	"github.com/walq/walq/segment"
+)
+
+// Several damages at once, at random: what no damage touched is all there.
+func TestRepairOfSeveralDamagesLosesOnlyWhatTheyTouched(t *testing.T) {
+	_, m := flippable(t, true)
+	messages, frames := m.contents(t)
+	rnd := rand.New(rand.NewPCG(testx.Seed(t), 0))
+	rounds := 400
+	if every(t) > 0 {
+		rounds = 100_000 / every(t)
+	}
+	for round := range rounds {
+		c := m.clone()
+		var what []string
+		maybe := map[uint64]bool{}
+		hit := func(first uint64, from, to int64) {
+			for _, l := range frames {
+				if l.segment == first && from < l.end && to > l.off {
+					for _, seq := range l.seqs {
+						maybe[seq] = true
+					}
+				}
+			}
+		}
+		for range 1 + rnd.IntN(4) {
+			l := frames[rnd.IntN(len(frames))]
+			b := c.segs[l.segment]
+			from := l.off + rnd.Int64N(l.end-l.off)
+			to := from + 1
+			switch kind := rnd.IntN(4); kind {
+			case 0:
+				to = min(from+4096, int64(len(b)))
+				clear(b[from:to])
+			case 1:
+				to = min(from+1+rnd.Int64N(6000), int64(len(b)))
+				for i := from; i < to; i++ {
+					b[i] = byte(rnd.Uint32())
+				}
+			case 2:
+				b[from] ^= 1 << rnd.IntN(8)
+			default:
+				to = min(l.off+8, l.end)
+				from = l.off
+				for i := from; i < to; i++ {
+					b[i] = byte(rnd.Uint32())
+				}
+			}
+			hit(l.segment, from, to)
+			what = append(what, fmt.Sprintf("%d-%d of %d", from, to, l.segment))
+		}
+		checkTouched(t, fmt.Sprintf("round %d: %s", round, strings.Join(what, ", ")), c, messages, maybe)
+		if t.Failed() {
+		for _, l := range frames { if l.segment==1 && l.off>19000 && l.off<27000 {t.Logf("%d-%d %v %x; ", l.off,l.end,l.seqs, l.w)} }; t.Logf("%x", c.segs[1][23720:24100]);t.Logf("%x", c.segs[1][25720:25760])
+			return
+		}
+	}
+}
+
+// checkTouched repairs in memory and fails if a message is missing that no damage
+// touched, or one is wrong.
+func checkTouched(t *testing.T, what string, m *inMemory, messages map[uint64]string, maybe map[uint64]bool) {
+	t.Helper()
+	p, err := makePlan(t.Context(), m, nil)
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	after := m.carryOut(p)
+	if rep, err := verify(t.Context(), after, nil); err != nil || len(rep.Faults) > 0 {
+		t.Errorf("%s: after the repair (%v) verify finds %v, %v", what, p.report.Repaired, rep.Faults, err)
+		return
+	}
+	got, _ := after.contents(t)
+	missing := uint64(0)
+	for seq, body := range messages {
+		there, ok := got[seq]
+		switch {
+		case ok && there != body:
+			t.Errorf("%s: message %d is %.60q, want %.60q", what, seq, there, body)
+		case !ok:
+			if missing++; !maybe[seq] {
+				t.Errorf("%s: message %d is missing; nothing touched it (%+v)", what, seq, p.report.Ranges)
+			}
+		}
+	}
+	for seq := range got {
+		if _, ok := messages[seq]; !ok {
+			t.Errorf("%s: there is a message %d, which nobody appended", what, seq)
+		}
+	}
+	if !p.report.LostAtLeast && p.report.Lost < missing || p.report.Messages != uint64(len(got)) {
+		t.Errorf("%s: %d messages are missing of %d, report: %d lost, %d left", what, missing, len(messages), p.report.Lost, p.report.Messages)
+	}
+}
+
+// A message whose check and whose body were hit looks like a PAD with one wrong bit of
+// its state. It was once made one without a word.
+func TestRepairCountsTheMessageThatLooksLikeAPad(t *testing.T) {
+	_, m := flippable(t, true)
+	messages, frames := m.contents(t)
+	tried := 0
+	for _, l := range frames {
+		if l.w.State() != segment.Committed || l.w.Count() == 0 {
+			continue
+		}
+		c := m.clone()
+		pad := segment.MakeWord(segment.Pad, l.w.Slot(), l.w.Count(), l.w.Length())
+		b := c.segs[l.segment][l.off:]
+		b[7] = byte(pad >> 56)
+		b[l.w.Length()+segment.FrameHeader-1] ^= 0x40
+		maybe := map[uint64]bool{}
+		for _, seq := range l.seqs {
+			maybe[seq] = true
+		}
+		checkTouched(t, fmt.Sprintf("the frame at %d of %d", l.off, l.segment), c, messages, maybe)
+		tried++
+	}
+	if tried < 20 {
+		t.Errorf("only %d frames were tried", tried)
+	}
+}
