@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
 )
 
@@ -35,6 +36,19 @@ func (s *seg) ownTail() segment.Cursor {
 }
 
 func (s *seg) keepTail(c segment.Cursor) { s.own.Store(uint64(c.Off)>>3 | (c.Seq-s.First)<<32) }
+
+// Walk and WalkToFree are the segment's, but make an error of a fault, so that who
+// walks goes on and gives the segment back.
+
+func (s *seg) Walk(c segment.Cursor) (end segment.Cursor, w segment.Word, err error) {
+	defer mmap.Recover(mmap.Protect(), &err)
+	return s.Segment.Walk(c)
+}
+
+func (s *seg) WalkToFree(c segment.Cursor) (end segment.Cursor, w segment.Word, err error) {
+	defer mmap.Recover(mmap.Protect(), &err)
+	return s.Segment.WalkToFree(c)
+}
 
 func (s *seg) position(off int64) Position { return makePosition(s.Ordinal, off) }
 
