@@ -53,6 +53,29 @@ func TestAReplacedLockFileIsNoticed(t *testing.T) {
 	wantSound(t, dir, 2)
 }
 
+// Who died left the queue as it was, and somebody removed its lock file: repair makes
+// another, and the next who opens recovers as ever.
+func TestRepairOfAMissingLockFileWhereEverybodyDied(t *testing.T) {
+	dir := newQueue(t)
+	l := create(t, dir, Options{})
+	want := map[uint64]string{}
+	for _, body := range []string{"one", "two", "three"} {
+		want[appendText(t, l, body).Seq] = body
+	}
+	crash(t, l)
+	if err := os.Remove(filepath.Join(dir, lockName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := openError(t, dir); err == nil {
+		t.Fatal("a queue without its lock file was opened")
+	}
+	done := repair(t, dir, RepairOptions{})
+	if done.Lost != 0 || len(done.Repaired) == 0 {
+		t.Errorf("repair: %+v, want the lock file and nothing lost", done)
+	}
+	wantWorking(t, dir, want, done)
+}
+
 // Nobody holds locks on the old one after an orderly end, or in another run of the
 // machine.
 func TestALockFileThatNobodyLocksMayBeReplaced(t *testing.T) {
