@@ -67,7 +67,7 @@ var plantedBugs = []planted{
 		`err = errors.Join(err, l.log.Rename(name, q, aside))`, `_ = aside`, 0},
 	{"file sizes are not adopted", "wal/recover.go",
 		`s.AdoptFileSize()
-			err = s.FlushShared()`, `err = s.FlushShared()`, 0},
+			err = s.FlushShared()`, `err = s.FlushShared()`, 221001613043075},
 	{"the control file is not synced at the end of a recovery", "wal/recover.go",
 		"step.At(step.RecoverControlWritten)\n\tif err := l.syncControl(); err != nil {\n\t\treturn err\n\t}", "step.At(step.RecoverControlWritten)", 0},
 }

@@ -106,7 +106,7 @@ func (w *world) run(operations int) {
 	defer hangOnEveryStep(w.passed)()
 	settings := Settings{SegmentSize: segment.MinSize, Durability: Durability(1 + w.random.IntN(3))}
 	if w.chance(0.3) {
-		settings.SegmentSize = 4 * segment.MinSize // files that grow
+		settings.SegmentSize = []int64{2, 4}[w.random.IntN(2)] * segment.MinSize // files that grow
 	}
 	if w.chance(0.3) {
 		settings.MaxBytes = 4 * segment.MinSize
