@@ -50,6 +50,9 @@ var (
 	ErrUnsupported = wal.ErrUnsupported
 	// ErrClaimOver: a [Claim] was committed or aborted already.
 	ErrClaimOver = wal.ErrClaimOver
+	// ErrLeaseLost: the consumer's lease ended, or it finished the message or sent it
+	// back already. Another one may have it.
+	ErrLeaseLost = errors.New("the lease is lost: another consumer may have the message")
 	// ErrNoMessage: a batch without a message was to be published.
 	ErrNoMessage = errors.New("no message to publish")
 )

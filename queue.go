@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/walq/walq/wal"
 )
@@ -40,8 +42,12 @@ func (u *UUID) UnmarshalText(text []byte) error {
 
 // A Queue is an open queue. It is safe for concurrent use.
 type Queue struct {
-	log *wal.Log
-	bed *bedroom
+	log    *wal.Log
+	bed    *bedroom
+	logger *slog.Logger // nil: nothing is logged
+
+	mu     sync.Mutex
+	groups map[*Group]struct{} // open ones; nil once the queue is closed
 }
 
 // Open opens the queue in the directory dir. It recovers the queue first if
@@ -66,7 +72,7 @@ func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
 	if err := bed.furnish(log); err != nil && o.Logger != nil {
 		o.Logger.Warn("walq: readers poll, nobody can wake them", "queue", log.Path(), "err", err)
 	}
-	return &Queue{log, bed}, nil
+	return &Queue{log: log, bed: bed, logger: o.Logger, groups: map[*Group]struct{}{}}, nil
 }
 
 // ID is the queue's identity: (ID, Seq) names a message for good, and so makes a
@@ -98,10 +104,45 @@ func (q *Queue) Close() error {
 	if q.log.Closed() {
 		return ErrClosed
 	}
+	groups := q.closeGroups()
 	bed := q.bed.close() // while the slot, and so the socket's name, is ours
 	err := q.log.Close()
 	if errors.Is(err, ErrClosed) { // another Close was faster
 		return ErrClosed
 	}
-	return errors.Join(bed, err, q.bed.leave())
+	return errors.Join(groups, bed, err, q.bed.leave())
+}
+
+// adopt notes an open group, so that it is closed before the queue is; false: the queue
+// is closed.
+func (q *Queue) adopt(g *Group) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.groups == nil {
+		return false
+	}
+	q.groups[g] = struct{}{}
+	return true
+}
+
+func (q *Queue) disown(g *Group) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.groups, g)
+}
+
+// closeGroups closes what groups are open, while the slot is still ours: a lease of a
+// slot that nobody holds counts as a death.
+func (q *Queue) closeGroups() error {
+	q.mu.Lock()
+	all := q.groups
+	q.groups = nil
+	q.mu.Unlock()
+	var errs []error
+	for g := range all {
+		if err := g.Close(); !errors.Is(err, ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -45,7 +45,7 @@ type Reader struct {
 	q      *Queue
 	r      *wal.Reader
 	o      ReaderOptions
-	prefix bool // o.Topic is one, without its star
+	topics topicFilter
 	closed bool
 }
 
@@ -58,8 +58,7 @@ func (q *Queue) Reader(from Position, o ReaderOptions) (*Reader, error) {
 	if o.Spin == 0 {
 		o.Spin = defaultSpin
 	}
-	n := &Reader{q: q, r: r, o: o}
-	n.o.Topic, n.prefix = strings.CutSuffix(o.Topic, "*")
+	n := &Reader{q: q, r: r, o: o, topics: filterFor(o.Topic)}
 	if err := n.Seek(from); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -155,7 +154,7 @@ func (r *Reader) try(ctx context.Context, soon bool) (m Message, ok bool, err er
 		if !ok {
 			return m, false, nil
 		}
-		if r.o.Topic == "" && !r.prefix || r.wants(w.Meta) {
+		if r.topics.want(w.Meta) {
 			return message(w), true, nil
 		}
 	}
@@ -165,12 +164,26 @@ func message(w wal.Message) Message {
 	return Message{Seq: Seq(w.Seq), Time: time.Unix(0, w.Time), Body: w.Body, meta: w.Meta}
 }
 
-func (r *Reader) wants(meta []byte) bool {
-	topic, _ := codec.Lookup(meta, codec.FieldTopic)
-	if r.prefix {
-		return len(topic) >= len(r.o.Topic) && string(topic[:len(r.o.Topic)]) == r.o.Topic
+// A topicFilter says which messages are wanted.
+type topicFilter struct {
+	topic  string
+	prefix bool // topic is one
+}
+
+func filterFor(topic string) (f topicFilter) {
+	f.topic, f.prefix = strings.CutSuffix(topic, "*")
+	return f
+}
+
+func (f topicFilter) want(meta []byte) bool {
+	if f.topic == "" {
+		return true // of every topic, or none
 	}
-	return string(topic) == r.o.Topic
+	topic, _ := codec.Lookup(meta, codec.FieldTopic)
+	if f.prefix {
+		return len(topic) >= len(f.topic) && string(topic[:len(f.topic)]) == f.topic
+	}
+	return string(topic) == f.topic
 }
 
 func (r *Reader) wrap(err error) error {
@@ -196,7 +209,7 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 		}
 		seen := false
 		ok, err := r.r.ViewSoon(w.spins(), func(m wal.Message) error {
-			if (r.o.Topic != "" || r.prefix) && !r.wants(m.Meta) {
+			if !r.topics.want(m.Meta) {
 				return nil
 			}
 			seen = true

@@ -116,6 +116,16 @@ func (b *bedroom) wakeAll() {
 	}
 }
 
+// rouse wakes everybody who sleeps here, so that they look.
+func (b *bedroom) rouse() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wakeAll()
+	if b.busy && b.socket != nil {
+		_ = b.socket.Wake() // else the sleep ends by itself
+	}
+}
+
 // A sleeper is one goroutine that is about to sleep.
 type sleeper struct {
 	b     *bedroom
@@ -124,7 +134,7 @@ type sleeper struct {
 
 // lieDown announces a sleep; the caller looks once more before it calls sleep,
 // and calls getUp if it found something. nil: there is no sleeping here, poll.
-func (b *bedroom) lieDown(r wal.Reason) *sleeper {
+func (b *bedroom) lieDown(reasons ...wal.Reason) *sleeper {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.shut || b.socket == nil && !b.makeSocket() {
@@ -133,9 +143,11 @@ func (b *bedroom) lieDown(r wal.Reason) *sleeper {
 	// In this order: once the mark is seen, whoever receives for us must find us.
 	s := &sleeper{b, make(chan struct{})}
 	b.sleepers[s] = struct{}{}
-	if !b.log.MarkSleeper(r) {
-		delete(b.sleepers, s)
-		return nil
+	for _, r := range reasons {
+		if !b.log.MarkSleeper(r) {
+			delete(b.sleepers, s)
+			return nil
+		}
 	}
 	return s
 }
@@ -169,8 +181,11 @@ func (s *sleeper) getUp() {
 }
 
 // sleep sleeps until something may have happened, ctx ends, or the time is over.
-func (s *sleeper) sleep(ctx context.Context) error {
-	b, limit := s.b, s.b.limit
+func (s *sleeper) sleep(ctx context.Context) error { return s.sleepAtMost(ctx, s.b.limit) }
+
+// sleepAtMost is sleep for so long at most.
+func (s *sleeper) sleepAtMost(ctx context.Context, limit time.Duration) error {
+	b, limit := s.b, min(limit, s.b.limit)
 	b.mu.Lock()
 	receive := !b.busy && !b.shut
 	socket := b.socket

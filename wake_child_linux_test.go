@@ -31,7 +31,7 @@ func init() {
 		return
 	}
 	roles := map[string]func(context.Context, string, *bufio.Reader) error{
-		"sleeper": beSleeper, "committer": beCommitter, "guest": beGuest,
+		"sleeper": beSleeper, "committer": beCommitter, "guest": beGuest, "worker": beWorker,
 	}
 	be := roles[os.Getenv("WALQ_TEST_ROLE")]
 	if err := be(context.Background(), dir, bufio.NewReader(os.Stdin)); err != nil {

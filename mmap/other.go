@@ -4,6 +4,7 @@ package mmap
 
 import (
 	"io/fs"
+	"time"
 )
 
 // Supported is nil where walq can run.
@@ -142,3 +143,6 @@ func (l *LockFile) ID() (FileID, error) { return FileID{}, ErrUnsupported }
 
 // HeldByOther reports whether a byte is locked by another open of the file.
 func (l *LockFile) HeldByOther(start, n int64) (bool, error) { return false, ErrUnsupported }
+
+// SinceBoot is the time since the machine started.
+func SinceBoot() time.Duration { return 0 }

@@ -80,7 +80,7 @@ func (l *Log) enterSlot() error {
 
 // clearWaiter takes back the bits of a former owner of the slot that died asleep.
 func (l *Log) clearWaiter() {
-	for r := WaitMessage; r <= WaitDurable; r++ {
+	for r := WaitMessage; r <= WaitGroup; r++ {
 		l.ctl.word(waiterLeaf(r, l.slot/64)).And(^uint64(1 << (l.slot % 64)))
 	}
 }

@@ -22,10 +22,12 @@ import (
 // A Reason is what a sleeper waits for.
 type Reason int
 
-// The reasons. The format has room for two more.
+// The reasons.
 const (
 	WaitMessage Reason = iota // a message was committed
 	WaitDurable               // the durable position was raised
+	WaitSpace                 // there is room again
+	WaitGroup                 // a group of consumers has something for somebody
 )
 
 func waiterSummary(r Reason) int64 { return ctlWaiters + int64(r)*waiterSpacing + waiterTop }

@@ -197,7 +197,7 @@ func TestCatToAFullDiskIsAnError(t *testing.T) {
 
 func TestReadersOfAMissingQueueMakeNothing(t *testing.T) {
 	parent := t.TempDir()
-	for _, command := range []string{"cat", "stat", "verify", "dump", "trim", "set --max-age 1h"} {
+	for _, command := range []string{"cat", "stat", "verify", "dump", "trim", "set --max-age 1h", "consume --group g", "group ls"} {
 		for _, dir := range []string{parent + "/none", parent} {
 			if r := call(t, "", append(strings.Fields(command), dir)...); r.code != exitError || r.out != "" || r.talk == "" {
 				t.Errorf("%s %s: got %+v", command, dir, r)

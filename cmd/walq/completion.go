@@ -59,10 +59,12 @@ func completeArguments(names []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) < len(names) {
 			switch names[len(args)] {
-			case "DIR":
+			case "DIR", "FROM":
 				return directories(cmd, args, word)
 			case "PATH", "FILE":
 				return files(cmd, args, word)
+			case "NAME":
+				return groupNames(cmd, args, word)
 			case "SHELL":
 				return shells, cobra.ShellCompDirectiveNoFileComp
 			}

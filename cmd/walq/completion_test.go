@@ -20,6 +20,9 @@ func TestAShellCompletesWhatComesNext(t *testing.T) {
 		anyFile = cobra.ShellCompDirectiveDefault
 		ordered = nothing | cobra.ShellCompDirectiveKeepOrder
 	)
+	dir := newDir(t)
+	must(t, "", "create", dir)
+	must(t, "", "consume", dir, "--group", "mail", "--no-wait")
 	for _, c := range []struct {
 		line      string // the last word is the one to complete
 		want      string
@@ -33,6 +36,15 @@ func TestAShellCompletesWhatComesNext(t *testing.T) {
 		{"create ", "", dirs},
 		{"dump ", "", anyFile},
 		{"demo ", "", nothing},
+		{"consume ", "", dirs},
+		{"consume q --dead-letter ", "", dirs},
+		{"consume q --from ", "oldest newest -10", ordered},
+		{"consume DIR --group ", "mail", nothing},
+		{"group ", "ls pause reset resume rm", nothing},
+		{"group ls ", "", dirs},
+		{"group rm DIR ", "mail", nothing},
+		{"group rm nowhere ", "", nothing},
+		{"redrive q ", "", dirs},
 		{"demo --keep ", "", dirs},
 		{"demo --input ", "", anyFile},
 		{"put q --file ", "", anyFile},
@@ -46,7 +58,7 @@ func TestAShellCompletesWhatComesNext(t *testing.T) {
 		{"trim q --bef", "--before", nothing},
 		{"completion ", "bash zsh fish powershell", nothing},
 	} {
-		words := strings.Split(c.line, " ")
+		words := strings.Split(strings.ReplaceAll(c.line, "DIR", dir), " ")
 		out := must(t, "", append([]string{cobra.ShellCompNoDescRequestCmd}, words...)...)
 		lines := strings.Split(strings.TrimSpace(out), "\n")
 		last := lines[len(lines)-1]

@@ -48,7 +48,7 @@ func TestHelpOfEveryCommandIsAManualPage(t *testing.T) {
 			}
 			rest = behind
 		}
-		if !strings.Contains(rest, "walq "+cmd.Name()) && cmd.HasParent() {
+		if !strings.Contains(rest, cmd.CommandPath()) && cmd.HasParent() {
 			t.Errorf("%s: the examples do not show it", cmd.CommandPath())
 		}
 		takes := strings.Contains(cmd.Use, " ")

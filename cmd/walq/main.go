@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/walq/walq"
+	"github.com/walq/walq/group"
 )
 
 const (
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 func exitCode(ctx context.Context, err error) int {
 	var s signalled
 	switch {
-	case errors.Is(err, walq.ErrCorrupt) || errors.Is(err, errFaults):
+	case errors.Is(err, walq.ErrCorrupt) || errors.Is(err, errFaults) || errors.As(err, new(*group.CorruptError)):
 		return exitCorrupt // also if nobody wants to know the rest
 	case errors.Is(err, errPipeClosed) || errors.Is(context.Cause(ctx), errPipeClosed):
 		return exitOK

@@ -20,15 +20,27 @@ import (
 var onQueue = []string{
 	"put DIR", "put DIR --ack", "put DIR -o json", "cat DIR", "cat DIR -o json", "cat DIR -f", "stat DIR", "stat DIR -o json",
 	"verify DIR", "verify DIR -o json", "dump DIR/walq.ctl", "dump DIR/walq.ctl -o json", "trim DIR -o json",
-	"trim DIR --before 1 --yes -o json", "set DIR --max-age 7d -o json", "create DIR-new -o json", "completion bash",
+	"trim DIR --before 1 --yes -o json",
+	"consume DIR --group g", "consume DIR --group g --no-wait", "consume DIR --group g --no-wait -o json",
+	"group ls DIR", "group ls DIR -o json", "group rm DIR old --yes -o json", "group reset DIR old --from oldest -o json",
+	"group pause DIR old -o json", "group resume DIR old -o json", "redrive DIR DIR -o json", "set DIR --max-age 7d -o json", "create DIR-new -o json", "completion bash",
 	"help", "put --help", "demo --messages 10 -o json", "demo --messages 10",
+}
+
+// fill puts something into a queue, and a group if the call is about one.
+func fill(t *testing.T, dir, line string) {
+	t.Helper()
+	must(t, "a\nb\n", "put", dir)
+	if strings.HasPrefix(line, "group") {
+		must(t, "", "consume", dir, "--group", "old", "--count", "1")
+	}
 }
 
 func TestAClosedPipeIsNoError(t *testing.T) {
 	for _, line := range onQueue {
 		t.Run(line, func(t *testing.T) {
 			dir := newDir(t)
-			must(t, "a\nb\n", "put", dir)
+			fill(t, dir, line)
 			r, w, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -92,7 +104,7 @@ func TestAFullDiskUnderTheOutputIsOneError(t *testing.T) {
 		}
 		t.Run(line, func(t *testing.T) {
 			dir := newDir(t)
-			must(t, "a\nb\n", "put", dir)
+			fill(t, dir, line)
 			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 			if err != nil {
 				testx.Skip(t, "there is no /dev/full")
@@ -117,12 +129,12 @@ func TestCtrlCEndsEveryCommand(t *testing.T) {
 	t.Cleanup(func() { feed.Close() })
 	for _, line := range onQueue {
 		switch name, _, _ := strings.Cut(line, " "); {
-		case name == "create", name == "set", name == "stat", name == "dump", name == "completion", strings.Contains(line, "help"):
+		case name == "create", name == "set", name == "stat", name == "dump", name == "completion", name == "group", strings.Contains(line, "help"):
 			continue // over at once: there is nothing to end
 		}
 		t.Run(line, func(t *testing.T) {
 			dir := newDir(t)
-			must(t, "a\nb\n", "put", dir)
+			fill(t, dir, line)
 			var out, talk bytes.Buffer
 			args := strings.Fields(strings.ReplaceAll(line, "DIR", dir))
 			if code := run(ctx, args, input, &out, &talk); code != 130 || strings.Contains(talk.String(), "walq:") {
@@ -147,7 +159,8 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 			continue
 		}
 		dir := newDir(t)
-		must(t, "a\n\xff\n", "put", dir)
+		must(t, "\xff\n", "put", dir)
+		fill(t, dir, line)
 		args := strings.Fields(strings.ReplaceAll(line, "DIR", dir))
 		tried[args[0]] = true
 		out := must(t, "c\n", args...)
@@ -170,7 +183,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 			t.Errorf("%s -o json: %v", cmd.CommandPath(), err)
 		}
 	})
-	for _, name := range []string{"demo", "create", "set", "put", "cat", "stat", "verify", "dump", "trim"} {
+	for _, name := range []string{"demo", "create", "set", "put", "cat", "stat", "verify", "dump", "trim", "consume", "group", "redrive"} {
 		if !tried[name] {
 			t.Errorf("%s -o json was not tried", name)
 		}

@@ -34,7 +34,11 @@ type readOnlyPlace struct {
 // reader prepares a run of the program by the one who may only read.
 func (p readOnlyPlace) reader(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := command(t, slices.Replace(slices.Clone(args), 1, 2, strings.Replace(args[1], "DIR", p.seen, 1))...)
+	args = slices.Clone(args)
+	for i := range args {
+		args[i] = strings.Replace(args[i], "DIR", p.seen, 1)
+	}
+	cmd := command(t, args...)
 	cmd.Path, cmd.Args[0] = p.bin, p.bin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.as}
 	return cmd
@@ -50,6 +54,7 @@ func onReadOnlyPlaces(t *testing.T, test func(t *testing.T, p readOnlyPlace)) {
 	t.Run("a read-only mount", func(t *testing.T) {
 		p := readOnlyPlace{dir: newDir(t), seen: t.TempDir(), bin: testx.BuildBinary(t)}
 		must(t, "a\nb\n", "put", p.dir)
+		must(t, "", "consume", p.dir, "--group", "g", "--count", "1")
 		if err := unix.Mount(p.dir, p.seen, "", unix.MS_BIND, ""); err != nil {
 			testx.Skip(t, "cannot mount: "+err.Error())
 		}
@@ -82,6 +87,7 @@ func onReadOnlyPlaces(t *testing.T, test func(t *testing.T, p readOnlyPlace)) {
 		}
 		must(t, "", "create", p.dir, "--group-access")
 		must(t, "a\nb\n", "put", p.dir)
+		must(t, "", "consume", p.dir, "--group", "g", "--count", "1")
 		err = filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err
@@ -99,12 +105,14 @@ func TestWhoMayOnlyReadReadsAndChangesNotAByte(t *testing.T) {
 	onReadOnlyPlaces(t, func(t *testing.T, p readOnlyPlace) {
 		before := testx.Fingerprint(t, p.dir)
 		for args, want := range map[string]string{
-			"cat DIR":                  "a\nb\n",
-			"cat DIR --from -1":        "b\n",
-			"cat DIR --durable":        "a\nb\n",
-			"cat DIR -f --count 2":     "a\nb\n",
-			"stat DIR":                 "messages      2\n",
-			"stat DIR -o json":         `"messages":2,`,
+			"cat DIR":              "a\nb\n",
+			"cat DIR --from -1":    "b\n",
+			"cat DIR --durable":    "a\nb\n",
+			"cat DIR -f --count 2": "a\nb\n",
+			"stat DIR":             "messages      2\n",
+			"stat DIR -o json":     `"messages":2,`,
+			"group ls DIR -o json": `"name":"g","topic":"","window":4095,"floor":2,"lag":1,`,
+			"group reset DIR g --from oldest -o json": `"new_lag":2,"dry_run":true}`,
 			"verify DIR":               "2 messages in 1 segment, 0 faults\n",
 			"dump DIR/walq.ctl":        "magic",
 			"dump DIR/log/" + seg(1):   "seq 2",
@@ -124,7 +132,7 @@ func TestWhoMayOnlyReadReadsAndChangesNotAByte(t *testing.T) {
 				t.Errorf("%s: got exit %d, %q, want %q", args, code, out, want)
 			}
 		}
-		for _, args := range []string{"put DIR", "set DIR --max-age 1h", "trim DIR --before 2 --yes"} {
+		for _, args := range []string{"put DIR", "set DIR --max-age 1h", "trim DIR --before 2 --yes", "consume DIR --group g --no-wait", "group pause DIR g"} {
 			cmd := p.reader(t, strings.Fields(args)...)
 			var talk bytes.Buffer
 			cmd.Stdin, cmd.Stderr = strings.NewReader("c\n"), &talk

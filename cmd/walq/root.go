@@ -42,7 +42,7 @@ a queue, and need permission to read only.`,
 	root.CompletionOptions.DisableDefaultCmd = true // there is newCompletion
 	manual{exits: corrupt}.on(root)
 	setHelp(root)
-	root.AddCommand(newDemo(), newCreate(), newSet(), newPut(), newCat(), newStat(), newVerify(), newRepair(), newTrim(), newDump(), newBench(), newCompletion())
+	root.AddCommand(newDemo(), newCreate(), newSet(), newPut(), newCat(), newConsume(), newGroup(), newRedrive(), newStat(), newVerify(), newRepair(), newTrim(), newDump(), newBench(), newCompletion())
 	complete(root)
 	return root
 }

@@ -16,13 +16,13 @@ func newStat() *cobra.Command {
 	cmd := manual{arguments: dirArgument, exits: corrupt, see: "walq verify, walq set, walq cat"}.on(&cobra.Command{
 		Use:   "stat DIR",
 		Short: "Show what is in a queue and who has it open",
-		Long: `Show the settings of the queue in DIR, how much is in it, its files, and who has
-it open. Looking changes nothing: it needs permission to read only. Participants
+		Long: `Show the settings of the queue in DIR, how much is in it, its files, its groups of
+consumers, and who has it open. Looking changes nothing: it needs permission to read only. Participants
 that are not alive died with the queue open.
 
 -o json prints id, epoch, settings, first_seq, last_seq, durable_seq, messages,
-bytes, segments, participants, groups, and poisoned, which is null or says why
-nothing is appended any more. Sizes are in bytes, ages in nanoseconds.`,
+bytes, segments, participants, groups (each as "walq group ls" has it), and poisoned,
+which is null or says why nothing is appended any more. Sizes are in bytes, ages in nanoseconds.`,
 		Example: `  walq stat /tmp/orders
   walq stat /tmp/orders -o json | jq .messages`,
 		Args: arguments("DIR"),
@@ -34,13 +34,15 @@ nothing is appended any more. Sizes are in bytes, ages in nanoseconds.`,
 			return noQueue(args[0], err)
 		}
 		s, err := q.Stats()
-		if err := errors.Join(err, q.Close()); err != nil {
-			return err
+		if err != nil {
+			return errors.Join(err, q.Close())
 		}
+		all, err := q.Groups() // one that is damaged does not hide the rest
+		err = errors.Join(err, q.Close())
 		if output.value == "json" {
-			return printJSON(cmd.OutOrStdout(), stats{s, []struct{}{}})
+			return besides(err, printJSON(cmd.OutOrStdout(), stats{s, append([]walq.GroupInfo{}, all...)}))
 		}
-		return printStats(cmd.OutOrStdout(), q.Path(), s)
+		return besides(err, printStats(cmd.OutOrStdout(), q.Path(), s, all))
 	}
 	return cmd
 }
@@ -48,10 +50,10 @@ nothing is appended any more. Sizes are in bytes, ages in nanoseconds.`,
 // stats is what a program gets to see.
 type stats struct {
 	walq.Stats
-	Groups []struct{} `json:"groups"`
+	Groups []walq.GroupInfo `json:"groups"`
 }
 
-func printStats(w io.Writer, path string, s walq.Stats) error {
+func printStats(w io.Writer, path string, s walq.Stats, all []walq.GroupInfo) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 	row("queue\t%s", path)
@@ -74,7 +76,13 @@ func printStats(w io.Writer, path string, s walq.Stats) error {
 	for _, g := range s.Segments {
 		row("%s\t%d\t%d\t%s\t%s", g.Path, g.FirstSeq, g.Messages, formatSize(g.Bytes), yesNo(g.Sealed))
 	}
+	if len(all) > 0 {
+		row("")
+	}
 	if err := t.Flush(); err != nil {
+		return err
+	}
+	if err := printGroups(w, all); err != nil {
 		return err
 	}
 	if len(s.Participants) > 0 {

@@ -87,7 +87,7 @@ func TestWhoMayNotReadIsToldSo(t *testing.T) {
 	must(t, "secret\n", "put", dir)
 	for _, args := range []string{
 		"cat DIR", "cat DIR -f", "stat DIR", "verify DIR", "dump DIR/walq.ctl", "put DIR", "trim DIR",
-		"set DIR --max-age 1h", "create DIR", "create DIR-2",
+		"set DIR --max-age 1h", "consume DIR --group g", "group ls DIR", "group rm DIR g --yes", "redrive DIR DIR", "create DIR", "create DIR-2",
 	} {
 		cmd := exec.Command(program, strings.Fields(strings.ReplaceAll(args, "DIR", dir))...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

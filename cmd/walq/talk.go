@@ -112,6 +112,8 @@ func file(stream any) *os.File {
 		return s
 	case stdout:
 		return s.f
+	case *talk:
+		return file(s.w)
 	}
 	return nil
 }

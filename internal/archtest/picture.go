@@ -68,6 +68,7 @@ const unsafeHome = "mmap"
 var formatFiles = []string{
 	"segment/format.go",
 	"wal/control_format.go",
+	"group/format.go",
 	"codec/",
 }
 

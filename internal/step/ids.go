@@ -86,6 +86,29 @@ const (
 	RepairPoisonCleared  ID = 68 // the poison is gone, but not on disk
 )
 
+// The steps of groups.
+const (
+	GroupClaimBefore    ID = 70 // an ordinal is free and is about to be claimed
+	GroupClaimed        ID = 71 // it is leased; nobody knows which message it is, or until when
+	GroupSeqStored      ID = 72 // the message is known, the deadline is not
+	GroupDeadlineStored ID = 73 // the lease is whole, the message is not handed out
+	GroupTakeBefore     ID = 74 // an ordinal that was sent back is about to be taken
+	GroupTaken          ID = 75 // it is leased again, its deadline is the former one's
+	GroupFinishBefore   ID = 76 // the message is done with, the ring does not say so
+	GroupFinished       ID = 77 // it says so, the floor stands
+	GroupDueStored      ID = 78 // the time of a delay is stored, the lease stands
+	GroupSentBack       ID = 79 // the ordinal may be taken, nobody is told
+	GroupFloorBefore    ID = 80 // what is finished is counted, the floor stands
+
+	GroupBaseWritten ID = 81 // the record of the next base is written
+	GroupRingReset   ID = 82 // every entry is of a lap before it
+	GroupFloorSet    ID = 83 // the floor is its ordinal, it does not count yet
+	GroupBaseCounts  ID = 84 // it counts
+
+	GroupTempMade ID = 85 // a new group exists under its temporary name, on disk
+	GroupLinked   ID = 86 // it has its final name as well
+)
+
 // names holds the name of each step at its number.
 var names = [...]string{
 	ClaimBefore:           "ClaimBefore",
@@ -138,6 +161,23 @@ var names = [...]string{
 	RepairControlWritten:  "RepairControlWritten",
 	RepairControlSynced:   "RepairControlSynced",
 	RepairPoisonCleared:   "RepairPoisonCleared",
+	GroupClaimBefore:      "GroupClaimBefore",
+	GroupClaimed:          "GroupClaimed",
+	GroupSeqStored:        "GroupSeqStored",
+	GroupDeadlineStored:   "GroupDeadlineStored",
+	GroupTakeBefore:       "GroupTakeBefore",
+	GroupTaken:            "GroupTaken",
+	GroupFinishBefore:     "GroupFinishBefore",
+	GroupFinished:         "GroupFinished",
+	GroupDueStored:        "GroupDueStored",
+	GroupSentBack:         "GroupSentBack",
+	GroupFloorBefore:      "GroupFloorBefore",
+	GroupBaseWritten:      "GroupBaseWritten",
+	GroupRingReset:        "GroupRingReset",
+	GroupFloorSet:         "GroupFloorSet",
+	GroupBaseCounts:       "GroupBaseCounts",
+	GroupTempMade:         "GroupTempMade",
+	GroupLinked:           "GroupLinked",
 	SocketUnlinked:        "SocketUnlinked",
 	SocketBound:           "SocketBound",
 	SocketReady:           "SocketReady",

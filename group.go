@@ -1,0 +1,266 @@
+package walq
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/walq/walq/group"
+	"github.com/walq/walq/wal"
+)
+
+// A Group is a named set of consumers, in any processes, that share the work: each
+// message of the queue goes to one of them, and to another one if that one's process
+// dies, if it sends the message back, or if it does not finish it within its lease.
+// Different groups do not disturb each other: each sees every message. Delivery is at
+// least once.
+//
+// A Group is safe for concurrent use. Close it when you are done; closing the queue
+// closes it too.
+type Group struct {
+	q        *Queue
+	name     string
+	o        GroupOptions
+	file     *group.File
+	settings group.Settings
+	owner    group.Owner
+	topics   topicFilter
+	start    time.Time // for the clock
+	dead     deadLetters
+
+	mu     sync.Mutex
+	closed bool
+	walk   walk
+	scan   scan
+	held   map[*Delivery]struct{} // handed out by this Group, not finished
+	clock  bootClock
+	gap    *GapError   // to be told once
+	dirty  *time.Timer // a checkpoint is due
+}
+
+// A walk counts the group's messages along the log.
+type walk struct {
+	ring  *group.Ring // nil: join first
+	r     *wal.Reader
+	again *wal.Reader // for what is handed out once more
+	first uint64      // the ordinal where counting began
+	at    uint64      // the next one
+	seqs  []uint64    // of ordinals from first to at, by ordinal modulo the ring's entries
+}
+
+func (w *walk) seq(n uint64) *uint64 { return &w.seqs[n&(w.ring.Entries()-1)] }
+
+// Group opens the group, and makes it if there is none. Its name is one to 100 letters,
+// digits, dots, dashes and underscores.
+func (q *Queue) Group(name string, o GroupOptions) (_ *Group, err error) {
+	if err := errors.Join(group.CheckName(name), o.check()); err != nil {
+		return nil, fmt.Errorf("walq: group: %w", err)
+	}
+	if q.log.Slot() < 0 {
+		return nil, fmt.Errorf("walq: group %s: %w", name, ErrReadOnly)
+	}
+	if o.DeadLetter != "" {
+		if o.DeadLetter, err = filepath.Abs(o.DeadLetter); err != nil {
+			return nil, fmt.Errorf("walq: group %s: %w", name, err)
+		}
+	}
+	g := &Group{
+		q: q, name: name, o: o, start: time.Now(), held: map[*Delivery]struct{}{},
+		owner: group.Owner{Slot: q.log.Slot(), Incarnation: q.log.Incarnation()},
+	}
+	if err := g.open(); err != nil {
+		return nil, groupError(name, err)
+	}
+	g.topics = filterFor(g.file.Topic)
+	g.dead.path, g.dead.log = g.settings.DeadLetter, q.logger
+	if !q.adopt(g) {
+		return nil, errors.Join(ErrClosed, g.file.Close())
+	}
+	return g, nil
+}
+
+// open opens the group's file, and makes it if it is not there.
+func (g *Group) open() error {
+	dir, err := g.q.log.OpenGroups()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for g.file == nil {
+		g.file, err = group.Open(dir, g.name, false)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		b, berr := g.firstBase()
+		if berr != nil {
+			return berr
+		}
+		id := group.Identity{Queue: g.q.log.Queue(), Created: time.Now().UnixNano(), Entries: g.o.entries(), Topic: g.o.Topic}
+		s := g.o.settings()
+		if err := checkLimits(s); err != nil {
+			return err
+		}
+		err = group.Create(dir, g.name, g.q.log.TempName(), g.q.log.FilePerm(), id, s, b)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := g.take(); err != nil {
+		return errors.Join(err, g.file.Close())
+	}
+	return nil
+}
+
+func checkLimits(s group.Settings) error {
+	if s.DeadLetter == "" && s.MaxDeliver+s.MaxDeaths > 0 {
+		return errors.New("MaxDeliver and MaxDeaths need DeadLetter, the queue where messages go that reach them")
+	}
+	return nil
+}
+
+// take takes what the group was made with, and changes what is to be changed.
+func (g *Group) take() (err error) {
+	if g.file.Queue != g.q.log.Queue() {
+		return fmt.Errorf("%s belongs to another queue, %v", g.file.Path(), UUID(g.file.Queue))
+	}
+	if err := g.o.fits(g.file.Identity); err != nil {
+		return err
+	}
+	if g.settings, err = g.file.Settings(); err != nil {
+		return err
+	}
+	if g.o.change(&g.settings) {
+		if err := checkLimits(g.settings); err != nil {
+			return err
+		}
+		return g.file.SetSettings(g.settings)
+	}
+	return nil
+}
+
+// firstBase is where a new group begins.
+func (g *Group) firstBase() (b group.Base, err error) {
+	if b.Epoch, err = g.q.log.Epoch(); err != nil {
+		return b, err
+	}
+	b.Boot = g.q.log.BootID()
+	r, err := g.q.Reader(g.o.From, ReaderOptions{})
+	if err != nil {
+		return b, err
+	}
+	defer r.Close()
+	if g.o.From.kind == atLast || g.o.From.kind == atTime { // which message that is shows when it is read
+		m, ok, err := r.TryNext()
+		if err == nil && ok {
+			b.Seq = uint64(m.Seq)
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+	b.Seq = r.r.Seq()
+	return b, nil
+}
+
+// Name is the group's name.
+func (g *Group) Name() string { return g.name }
+
+// Close gives back what was handed out and not finished, so that another consumer gets
+// it at once, and puts on disk what is finished. It does not wait for anybody who works
+// on a message; calls that wait for one return ErrClosed, as do later calls.
+func (g *Group) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return ErrClosed
+	}
+	g.closed = true
+	if g.dirty != nil {
+		g.dirty.Stop()
+	}
+	err := group.Guarded(func() error {
+		for d := range g.held {
+			d.ring.SendBack(&d.lease, 0)
+		}
+		return g.checkpoint()
+	})
+	g.held = nil
+	g.walk.close()
+	g.q.disown(g)
+	g.q.bed.rouse()
+	g.q.log.Wake(wal.WaitGroup)
+	return errors.Join(err, g.dead.close(), g.file.Close())
+}
+
+func (w *walk) close() {
+	for _, r := range []*wal.Reader{w.r, w.again} {
+		if r != nil {
+			r.Close()
+		}
+	}
+	*w = walk{}
+}
+
+// checkpoint puts on disk what is finished. g.mu is held.
+func (g *Group) checkpoint() error {
+	ring := g.walk.ring
+	if ring == nil {
+		return nil
+	}
+	ring.Advance()
+	for range 100 {
+		if _, seq, ok := ring.Start(); ok {
+			return g.file.Checkpoint(ring, seq)
+		}
+	}
+	return nil // others finish faster than we look; the next one will do
+}
+
+// checkpointSoon makes sure that what is finished is on disk before long.
+func (g *Group) checkpointSoon() {
+	if g.dirty != nil {
+		return
+	}
+	g.dirty = time.AfterFunc(checkpointEvery, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.dirty = nil
+		if g.closed {
+			return
+		}
+		if err := group.Guarded(g.checkpoint); err != nil && g.q.logger != nil {
+			g.q.logger.Warn("walq: the state of a group cannot be put on disk", "group", g.name, "err", err)
+		}
+	})
+}
+
+// checkpointEvery is how old what a power loss leaves of a group may be: messages
+// finished since then are handed out again.
+const checkpointEvery = time.Second
+
+// A bootClock reads the time since boot without a system call: it counts on from the
+// last one. A suspension of the machine shows with the next.
+type bootClock struct {
+	set  time.Time
+	boot time.Duration
+}
+
+func (c *bootClock) now(now time.Time) time.Duration {
+	if d := now.Sub(c.set); !c.set.IsZero() && d < time.Second {
+		return c.boot + d
+	}
+	c.set, c.boot = now, wal.SinceBoot()
+	return c.boot
+}
+
+// deadline is when a lease that begins now ends, in milliseconds since the boot.
+func (g *Group) deadline(now time.Time) int64 {
+	return (g.clock.now(now) + g.settings.Lease).Milliseconds()
+}

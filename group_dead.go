@@ -1,0 +1,116 @@
+package walq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Headers of a message in a dead-letter queue, beside its own: where it comes from and
+// why it is there.
+const (
+	HeaderOriginQueue = "walq-origin-queue" // the queue's ID
+	HeaderOriginGroup = "walq-origin-group"
+	HeaderOriginSeq   = "walq-origin-seq"
+	HeaderOriginTime  = "walq-origin-time" // when it was appended there
+	HeaderReason      = "walq-reason"
+	HeaderAttempts    = "walq-attempts" // how often it was handed out
+	HeaderDeaths      = "walq-deaths"   // how often the process of its consumer died
+)
+
+const deadHeaders = "walq-"
+
+// deadLetters is the queue of messages that were given up, opened when the first comes.
+type deadLetters struct {
+	path string
+	log  *slog.Logger
+	q    *Queue
+}
+
+func (l *deadLetters) put(d *Delivery, reason string) (err error) {
+	ctx := context.Background() // it waits for a sync at most
+	if l.q == nil {
+		if l.q, err = Open(ctx, l.path, Options{Create: &QueueOptions{}, Role: "dead", Logger: l.log}); err != nil {
+			return err
+		}
+	}
+	draft, err := d.draft()
+	if err != nil {
+		draft = Draft{Body: d.Body} // metadata that was not written by walq
+	}
+	if draft.Headers == nil {
+		draft.Headers = map[string]string{}
+	}
+	maps.Copy(draft.Headers, map[string]string{
+		HeaderOriginQueue: d.g.q.ID().String(),
+		HeaderOriginGroup: d.g.name,
+		HeaderOriginSeq:   strconv.FormatUint(uint64(d.Seq), 10),
+		HeaderOriginTime:  d.Time.UTC().Format(time.RFC3339Nano),
+		HeaderReason:      reason,
+		HeaderAttempts:    strconv.Itoa(d.Attempt()),
+		HeaderDeaths:      strconv.Itoa(d.Deaths()),
+	})
+	_, err = l.q.Publish(ctx, draft)
+	if errors.Is(err, ErrNotDurable) {
+		return nil // it is in
+	}
+	return err
+}
+
+func (l *deadLetters) close() error {
+	if l.q == nil {
+		return nil
+	}
+	err := l.q.Close()
+	l.q = nil
+	return err
+}
+
+// draft is a message to be with the content of this one.
+func (m Message) draft() (Draft, error) {
+	headers, err := m.Headers()
+	return Draft{
+		Topic: m.Topic(), ID: m.ID(), Key: m.Key(), Headers: headers, ContentType: m.ContentType(),
+		ReplyTo: m.ReplyTo(), CorrelationID: m.CorrelationID(), NotBefore: m.NotBefore(), Expire: m.Expire(), Body: m.Body,
+	}, err
+}
+
+// redriveGroup is the group of a dead-letter queue that puts its messages back.
+const redriveGroup = "redrive"
+
+// Redrive appends the messages of a dead-letter queue to q again, without the headers
+// that say why they were there, and returns how many. Those of other queues stay where
+// they are, for a Redrive into theirs. What was put back is not put back again; if ctx
+// ends, or the process dies, the next Redrive goes on, and may put one back twice.
+func (q *Queue) Redrive(ctx context.Context, from *Queue) (n int, err error) {
+	g, err := from.Group(redriveGroup+"-"+q.ID().String(), GroupOptions{})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	for {
+		d, err := g.TryReceive(ctx)
+		if d == nil || err != nil {
+			return n, err
+		}
+		if d.Header(HeaderOriginQueue) == q.ID().String() {
+			draft, err := d.draft()
+			if err != nil {
+				return n, fmt.Errorf("walq: redrive: message %d: %w", d.Seq, err)
+			}
+			maps.DeleteFunc(draft.Headers, func(name, _ string) bool { return strings.HasPrefix(name, deadHeaders) })
+			if _, err := q.Publish(ctx, draft); err != nil && !errors.Is(err, ErrNotDurable) {
+				return n, errors.Join(err, d.Nak(0))
+			}
+			n++
+		}
+		if err := d.Ack(); err != nil {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package walq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walq/walq/group"
+	"github.com/walq/walq/wal"
+)
+
+// A Delivery is a message that was handed to a consumer, to be finished, sent back or
+// given up. It owns its memory. It is for one goroutine at a time.
+type Delivery struct {
+	Message
+	g     *Group
+	ring  *group.Ring
+	lease group.Lease
+	done  bool
+}
+
+func (g *Group) delivery(lease group.Lease, m Message) *Delivery {
+	return &Delivery{Message: m, g: g, ring: g.walk.ring, lease: lease}
+}
+
+// Attempt is how often the message was handed out, this time included.
+func (d *Delivery) Attempt() int { return d.lease.Word.Deliveries() }
+
+// Deaths is how often the process of its consumer died.
+func (d *Delivery) Deaths() int { return d.lease.Word.Deaths() }
+
+// Ack finishes the message: the group hands it out no more. That survives the death of
+// processes at once, and a power loss after about a second; AckSync waits for it.
+//
+// Errors: ErrLeaseLost if the lease ended meanwhile, or the message was finished or sent
+// back already: then another consumer may have it. ErrClosed.
+func (d *Delivery) Ack() error {
+	return d.end(func() bool { return d.ring.Finish(&d.lease) })
+}
+
+// AckSync is Ack, and returns when that is on stable storage.
+func (d *Delivery) AckSync(ctx context.Context) error {
+	if err := d.Ack(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("walq: the message is finished, but %w", errors.Join(ErrNotDurable, err))
+	}
+	g := d.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil // Close has put it on disk
+	}
+	if err := group.Guarded(g.checkpoint); err != nil {
+		return fmt.Errorf("walq: the message is finished, but %w: %w", ErrNotDurable, err)
+	}
+	return nil
+}
+
+// Nak sends the message back: it is handed out again, to any consumer, not before delay
+// is over.
+//
+// Errors are as of Ack.
+func (d *Delivery) Nak(delay time.Duration) error {
+	due := int64(0)
+	if delay > 0 {
+		due = time.Now().Add(delay).UnixMilli() + 1
+	}
+	err := d.end(func() bool { return d.ring.SendBack(&d.lease, due) })
+	d.g.q.log.Wake(wal.WaitGroup)
+	return err
+}
+
+// Term gives the message up: it goes to the group's dead-letter queue, with the reason,
+// if it has one, and is handed out no more.
+//
+// Errors are as of Ack, and what keeps it from being appended there; then it is sent
+// back.
+func (d *Delivery) Term(reason string) error {
+	g := d.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := d.usable(); err != nil {
+		return err
+	}
+	return group.Guarded(func() error {
+		if !d.ring.Held(&d.lease) {
+			d.over()
+			return ErrLeaseLost
+		}
+		d.over()
+		return g.giveUp(d, reason)
+	})
+}
+
+// Extend gives the consumer so long from now to finish the message; 0 means the group's
+// lease.
+//
+// Errors are as of Ack.
+func (d *Delivery) Extend(lease time.Duration) error {
+	g := d.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := d.usable(); err != nil {
+		return err
+	}
+	if lease <= 0 {
+		lease = g.settings.Lease
+	}
+	return group.Guarded(func() error {
+		if !d.ring.Extend(&d.lease, (g.clock.now(time.Now()) + lease).Milliseconds()) {
+			d.over()
+			return ErrLeaseLost
+		}
+		return nil
+	})
+}
+
+// usable tells whether the delivery is still somebody's. g.mu is held.
+func (d *Delivery) usable() error {
+	switch {
+	case d.g.closed:
+		return ErrClosed
+	case d.done:
+		return ErrLeaseLost
+	}
+	return nil
+}
+
+// over notes that the delivery is nobody's business any more. g.mu is held.
+func (d *Delivery) over() {
+	d.done = true
+	delete(d.g.held, d)
+}
+
+// end ends the lease by f, which returns false if it was lost.
+func (d *Delivery) end(f func() bool) error {
+	g := d.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := d.usable(); err != nil {
+		return err
+	}
+	d.over()
+	return group.Guarded(func() error {
+		if !f() {
+			return ErrLeaseLost
+		}
+		g.finished(d)
+		return nil
+	})
+}
+
+// floorEvery is after how many messages the floor is raised at the latest, and others
+// may have to wait for it.
+const floorEvery = 64
+
+// finished raises the floor if that is due.
+func (g *Group) finished(d *Delivery) {
+	if n := d.lease.Ordinal; n%floorEvery == floorEvery-1 || n == d.ring.Floor() {
+		d.ring.Advance()
+		if d.ring.RoomWanted() {
+			g.q.log.Wake(wal.WaitGroup)
+		}
+	}
+	g.checkpointSoon()
+}
+
+// giveUp appends the message to the dead-letter queue and finishes it. g.mu is held.
+func (g *Group) giveUp(d *Delivery, reason string) error {
+	if g.dead.path != "" {
+		if err := g.dead.put(d, reason); err != nil {
+			d.ring.SendBack(&d.lease, time.Now().Add(time.Second).UnixMilli())
+			return fmt.Errorf("dead-letter queue: %w", err)
+		}
+	}
+	if !d.ring.Finish(&d.lease) {
+		return ErrLeaseLost
+	}
+	d.ring.CountDeadLettered()
+	g.finished(d)
+	return nil
+}

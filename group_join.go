@@ -1,0 +1,166 @@
+package walq
+
+import (
+	"time"
+
+	"github.com/walq/walq/group"
+	"github.com/walq/walq/wal"
+)
+
+// joinPatience bounds how long somebody may keep a group between two bases, or move its
+// floor faster than we can look.
+const joinPatience = 10 * time.Second
+
+// join learns where the group is, and goes there in the log. It makes another base if
+// the one that counts is of another run of the machine, or the log was trimmed past it.
+func (g *Group) join() error {
+	g.walk.close()
+	g.scan = scan{shy: g.scan.shy}
+	for begun := time.Now(); ; {
+		ring, ok, err := g.file.Ring()
+		if err != nil {
+			return err
+		}
+		current := false
+		if ok {
+			if current, err = g.current(ring.Base); err != nil {
+				return err
+			}
+		}
+		if !current {
+			if err := g.rebase(); err != nil {
+				return err
+			}
+			continue
+		}
+		if n, seq, ok := ring.Start(); ok {
+			oldest, err := g.q.log.Oldest()
+			if err != nil {
+				return err
+			}
+			if seq >= oldest {
+				return g.begin(ring, n, seq)
+			}
+			if err := g.rebase(); err != nil {
+				return err
+			}
+			continue
+		}
+		if time.Since(begun) > joinPatience {
+			return &CorruptError{Path: g.file.Path(), Reason: "the floor does not go with the entry before it"}
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+}
+
+// current reports whether a base is of this run of the machine and this epoch of the
+// queue: else its leases mean nothing, and what it counted may have been cut.
+func (g *Group) current(b group.Base) (bool, error) {
+	epoch, err := g.q.log.Epoch()
+	return b.Epoch == epoch && b.Boot == g.q.log.BootID(), err
+}
+
+// begin stands before the ordinal n, whose message has at least the number seq.
+func (g *Group) begin(ring *group.Ring, n, seq uint64) error {
+	r, err := g.q.log.NewReader(false)
+	if err != nil {
+		return err
+	}
+	if err := r.SeekSeq(seq); err != nil {
+		r.Close()
+		return err
+	}
+	g.walk = walk{ring: ring, r: r, first: n, at: n, seqs: make([]uint64, ring.Entries())}
+	return nil
+}
+
+// rebase gives the group a base that goes with the log as it is, if it has none.
+func (g *Group) rebase() error {
+	g.walk.close()
+	return g.file.Rebase(func() (b group.Base, marks []group.Mark, ok bool, err error) {
+		from, finished, old, err := g.file.FinishedSeqs()
+		if err != nil {
+			return b, nil, false, err
+		}
+		b.Boot = g.q.log.BootID()
+		if b.Epoch, err = g.q.log.Epoch(); err != nil {
+			return b, nil, false, err
+		}
+		oldest, err := g.q.log.Oldest()
+		if err != nil {
+			return b, nil, false, err
+		}
+		ring, counts, err := g.file.Ring()
+		if err != nil {
+			return b, nil, false, err
+		}
+		if counts && old.Epoch == b.Epoch && old.Boot == b.Boot {
+			if from, err = startOf(ring); err != nil {
+				return b, nil, false, err
+			}
+			if from >= oldest && ring.Fits(from+maxStride) {
+				return b, nil, false, nil // another did it
+			}
+		}
+		if b.Seq = max(from, oldest); b.Seq > from {
+			g.gap = &GapError{From: from, To: oldest}
+		}
+		marks, err = g.marks(b.Seq, finished)
+		return b, marks, err == nil, err
+	})
+}
+
+// maxStride is how far the next message of a group may be from the last: far more than
+// any window, and than the jumps of many power losses.
+const maxStride = 1 << 38
+
+// startOf is the sequence number below which all is finished.
+func startOf(ring *group.Ring) (uint64, error) {
+	for range 10_000 {
+		if _, seq, ok := ring.Start(); ok {
+			return seq, nil
+		}
+		time.Sleep(10 * time.Microsecond)
+	}
+	return 0, &CorruptError{Reason: "the group's floor does not go with the entry before it"}
+}
+
+// marks finds, among the messages of the group from seq on, those that are finished.
+func (g *Group) marks(seq uint64, finished map[uint64]bool) (marks []group.Mark, err error) {
+	left := 0
+	for s := range finished {
+		if s >= seq {
+			left++
+		}
+	}
+	if left == 0 {
+		return nil, nil
+	}
+	r, err := g.q.log.NewReader(false)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if err := r.SeekSeq(seq); err != nil {
+		return nil, err
+	}
+	for n := 0; left > 0 && n < g.file.Entries; {
+		ok, err := r.ViewSoon(false, func(m wal.Message) error {
+			if g.topics.want(m.Meta) {
+				if finished[m.Seq] {
+					marks = append(marks, group.Mark{Behind: n, Seq: m.Seq})
+					left--
+				}
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+	}
+	return marks, nil
+}

@@ -1,0 +1,121 @@
+package walq
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/walq/walq/group"
+)
+
+// GroupOptions say how a group works. They are stored with the group by whoever makes
+// it; zero fields of a later Queue.Group take what is stored, others change it, but for
+// Topic, Window and Ordered, which must be the same.
+type GroupOptions struct {
+	// From is where a new group begins; the zero Position is the oldest message.
+	From Position
+	// Topic gives only messages of this topic, or, if it ends in *, of every topic
+	// that begins with what stands before the star. Empty: all.
+	Topic string
+	// Window is how many messages may be in flight, in all consumers together: handed
+	// out and not finished, or finished behind one that is not. It is rounded up to one
+	// less than a power of two; 0 means 4,095, the most is 1,048,575. Each takes 32
+	// bytes of the group's file.
+	Window int
+	// Ordered hands a message out only when all before it are finished: a window of 1.
+	Ordered bool
+	// Lease is how long a consumer may work on a message, or Extend it, before another
+	// one gets it; 0 means 30 s. The leases of a process that dies end at once.
+	Lease time.Duration
+	// MaxDeliver is how often a message is handed out at most before it goes to
+	// DeadLetter; MaxDeaths how many of its consumers' processes may die of it. 0: no
+	// limit. Both need DeadLetter.
+	MaxDeliver, MaxDeaths int
+	// BackOff is how long a message waits after its first, second and further failures
+	// in Consume; the last one counts for all that follow. nil: 0, 1, 5 and 30 s.
+	BackOff []time.Duration
+	// DeadLetter is the directory of the queue that messages go to which are given up,
+	// by a limit or by Delivery.Term; it is made if it is not there. A path that is not
+	// absolute is taken from where the process runs. Empty: there is none, and
+	// Delivery.Term finishes the message.
+	DeadLetter string
+	// Handlers is how many calls Consume makes at once in this process; 0 means 1. It
+	// is not stored.
+	Handlers int
+	// Spin is as of ReaderOptions. It is not stored.
+	Spin time.Duration
+}
+
+const (
+	defaultWindow = 4095
+	defaultLease  = 30 * time.Second
+)
+
+var defaultBackOff = []time.Duration{0, time.Second, 5 * time.Second, 30 * time.Second}
+
+func (o GroupOptions) check() error {
+	switch {
+	case o.Window < 0 || o.Lease < 0 || o.MaxDeliver < 0 || o.MaxDeaths < 0 || o.Handlers < 0:
+		return fmt.Errorf("walq: group: a negative option: %+v", o)
+	case o.Ordered && o.Window > 1:
+		return fmt.Errorf("walq: group: an ordered group has a window of 1, not %d", o.Window)
+	case o.Window >= group.MaxEntries:
+		return fmt.Errorf("walq: group: a window of %d: at most %d", o.Window, group.MaxEntries-1)
+	case int64(o.MaxDeliver) >= 2048 || int64(o.MaxDeaths) >= 63:
+		return fmt.Errorf("walq: group: MaxDeliver is at most 2047, MaxDeaths 62")
+	}
+	return nil
+}
+
+// entries is how many entries the ring has: one more than may be in flight.
+func (o GroupOptions) entries() int {
+	switch {
+	case o.Ordered:
+		return group.MinEntries
+	case o.Window == 0:
+		return defaultWindow + 1
+	}
+	return 1 << bits.Len(uint(o.Window))
+}
+
+// settings are what a new group stores.
+func (o GroupOptions) settings() group.Settings {
+	s := group.Settings{Lease: defaultLease, BackOff: defaultBackOff}
+	o.change(&s)
+	return s
+}
+
+// change makes of stored settings what the options ask for, and reports whether they
+// differ.
+func (o GroupOptions) change(s *group.Settings) (changed bool) {
+	was, steps := *s, s.BackOff
+	if o.Lease > 0 {
+		s.Lease = o.Lease
+	}
+	if o.MaxDeliver > 0 {
+		s.MaxDeliver = uint32(o.MaxDeliver)
+	}
+	if o.MaxDeaths > 0 {
+		s.MaxDeaths = uint32(o.MaxDeaths)
+	}
+	if o.BackOff != nil {
+		s.BackOff = slices.Clone(o.BackOff)
+	}
+	if o.DeadLetter != "" {
+		s.DeadLetter = o.DeadLetter
+	}
+	return s.Lease != was.Lease || s.MaxDeliver != was.MaxDeliver || s.MaxDeaths != was.MaxDeaths ||
+		s.DeadLetter != was.DeadLetter || !slices.Equal(s.BackOff, steps)
+}
+
+// fits tells whether the options go with what the group was made with.
+func (o GroupOptions) fits(id group.Identity) error {
+	if o.Topic != "" && o.Topic != id.Topic {
+		return fmt.Errorf("it was made for the topic %q, not %q", id.Topic, o.Topic)
+	}
+	if (o.Window > 0 || o.Ordered) && o.entries() != id.Entries {
+		return fmt.Errorf("it was made with a window of %d, not %d", id.Entries-1, o.entries()-1)
+	}
+	return nil
+}

@@ -1,0 +1,353 @@
+package walq
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walq/walq/group"
+	"github.com/walq/walq/wal"
+)
+
+// How a consumer comes by its messages: it walks the log and counts, claims what nobody
+// has, and now and then looks over what is in flight. See docs/adr/0021-groups.md.
+
+const (
+	// deathWatch is how often a consumer looks whether those who hold leases live,
+	// while others hold any.
+	deathWatch = 20 * time.Millisecond
+	// shyLease is how long an observer bears with a lease whose holder has not said
+	// when it ends: it was stopped between two stores.
+	shyLease = time.Second
+	// farBehind is how many finished ordinals a consumer steps over one by one, before
+	// it jumps to the floor, which costs two searches.
+	farBehind = 512
+)
+
+// A scan is what a consumer knows of the messages in flight.
+type scan struct {
+	seen  uint64    // the ring's retries when the last scan began
+	from  uint64    // where it stopped, having found something; 0: it came to its end
+	next  time.Time // when to look again, whatever happens
+	shy   map[uint64]doubt
+	alive map[group.Owner]bool // of the present pass
+}
+
+// A doubt is a lease whose end is not known.
+type doubt struct {
+	word  group.Word
+	since time.Time
+}
+
+// try gives the next message if there is one. last: the caller is about to sleep.
+func (g *Group) try(last bool) (d *Delivery, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, ErrClosed
+	}
+	err = group.Guarded(func() error {
+		d, err = g.next(time.Now(), last)
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrClosed) {
+		err = groupError(g.name, err)
+	}
+	return d, err
+}
+
+func (g *Group) next(now time.Time, last bool) (*Delivery, error) {
+	for {
+		w := &g.walk
+		if w.ring == nil || w.ring.Generation() != w.ring.Base.Generation {
+			if err := g.join(); err != nil {
+				return nil, err
+			}
+		}
+		if g.gap != nil {
+			gap := g.gap
+			g.gap = nil
+			return nil, gap
+		}
+		if w.ring.Paused() {
+			g.scan.next = now.Add(time.Second)
+			return nil, nil
+		}
+		if last || g.scan.from != 0 || w.ring.Retries() != g.scan.seen || !now.Before(g.scan.next) {
+			if d, err := g.rescan(now); d != nil || err != nil {
+				return d, err
+			}
+			last = false
+		}
+		d, done, err := g.fresh(now)
+		if done || err != nil {
+			return d, err
+		}
+	}
+}
+
+// fresh claims the next message that nobody had. done is false if the caller is to
+// call again: the message was another's, or of no use any more, or the walk is old.
+func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
+	w := &g.walk
+	n := w.at
+	floor := w.ring.Floor()
+	switch {
+	case n+farBehind < floor:
+		w.ring = nil
+		return nil, false, nil
+	case n >= floor+w.ring.Window() && n >= w.ring.Advance()+w.ring.Window():
+		w.ring.WantRoom()
+		return nil, n >= w.ring.Advance()+w.ring.Window(), nil
+	}
+	out, counted, tooFar := group.Stale, false, uint64(0)
+	ok, err := w.r.ViewSoon(false, func(m wal.Message) error {
+		if !g.topics.want(m.Meta) {
+			return nil
+		}
+		if !w.ring.Fits(m.Seq) {
+			tooFar = m.Seq
+			return errTooFar
+		}
+		counted = true
+		var lease group.Lease
+		if n < floor {
+			out = group.Taken // and finished
+		} else if lease, out = w.ring.Claim(n, m.Seq, g.owner, g.deadline(now)); out == group.Claimed {
+			d = g.delivery(lease, message(m).Clone())
+		}
+		*w.seq(n) = m.Seq
+		return nil
+	})
+	switch {
+	case errors.Is(err, ErrTrimmed):
+		w.ring = nil // join sees what is gone
+		return nil, false, nil
+	case errors.Is(err, errTooFar):
+		return nil, w.ring.Advance() != n, g.strideTo(n, tooFar)
+	case err != nil:
+		return nil, true, err
+	case !ok:
+		if w.ring.Floor() == w.at || w.ring.Advance() == w.at {
+			w.ring.Pass(w.r.Seq())
+		}
+		return nil, true, nil
+	case !counted:
+		return nil, false, nil
+	case out == group.Stale || out == group.Full:
+		w.ring = nil
+		return nil, false, nil
+	}
+	w.at++
+	if out == group.Taken {
+		g.passBy(n, now)
+	}
+	if d == nil || g.useless(d, now) {
+		return nil, false, nil
+	}
+	g.held[d] = struct{}{}
+	return d, true, nil
+}
+
+// passBy looks at an ordinal that somebody else claimed, from which on a scan covers it.
+func (g *Group) passBy(n uint64, now time.Time) {
+	switch look, ok := g.walk.ring.Look(n); {
+	case !ok || look.Word.State() == group.Finished:
+	case look.Word.State() == group.Leased:
+		g.scan.soon(now.Add(deathWatch))
+	default:
+		g.scan.next = now
+	}
+}
+
+// errTooFar: the ring cannot keep so large a distance from its base.
+var errTooFar = errors.New("the sequence number is too far from the group's base")
+
+// strideTo makes a base from which the message seq can be counted, the next one that
+// the group is to see, once everything before it is finished.
+func (g *Group) strideTo(n, seq uint64) error {
+	ring := g.walk.ring
+	g.walk.ring = nil // the reader has gone past it
+	if ring.Floor() != n {
+		return nil
+	}
+	ring.Pass(seq)
+	return g.rebase()
+}
+
+// useless deals with a message that is not to be delivered, or not yet.
+func (g *Group) useless(d *Delivery, now time.Time) bool {
+	if len(d.meta) == 0 {
+		return false
+	}
+	if t := d.Expire(); !t.IsZero() && !t.After(now) {
+		d.ring.Finish(&d.lease)
+		return true
+	}
+	if t := d.NotBefore(); t.After(now) {
+		return d.ring.SendBack(&d.lease, t.UnixMilli()+1)
+	}
+	return false
+}
+
+// rescan looks over what is in flight for something to hand out again.
+func (g *Group) rescan(now time.Time) (*Delivery, error) {
+	w, s := &g.walk, &g.scan
+	floor := w.ring.Advance()
+	n := max(floor, w.first)
+	if s.from == 0 {
+		s.seen, s.next = w.ring.Retries(), now.Add(time.Second)
+		s.alive = map[group.Owner]bool{}
+	} else {
+		n = max(n, s.from)
+	}
+	for ; n < w.at; n++ {
+		look, ok := w.ring.Look(n)
+		if !ok || look.Word.State() == group.Finished {
+			delete(s.shy, n)
+			continue
+		}
+		word, err := g.due(n, look, now)
+		if err != nil {
+			return nil, err
+		}
+		if word == 0 {
+			continue
+		}
+		lease, ok := w.ring.Take(n, word, *w.seq(n), g.owner, g.deadline(now))
+		if !ok {
+			continue
+		}
+		s.from = n + 1
+		if d, err := g.again(lease, *w.seq(n), now); d != nil || err != nil {
+			return d, err
+		}
+	}
+	s.from = 0
+	return nil, nil
+}
+
+// due is the word of an ordinal that may be handed out again, Ready or Waiting; 0 if it
+// may not, or not yet.
+func (g *Group) due(n uint64, look group.Look, now time.Time) (group.Word, error) {
+	s, word := &g.scan, look.Word
+	switch word.State() {
+	case group.Ready:
+		return word, nil
+	case group.Waiting:
+		wait := time.Duration(look.Ends-now.UnixMilli()) * time.Millisecond
+		if look.Known && wait > 0 {
+			s.soon(now.Add(wait))
+			return 0, nil
+		}
+		return word, nil
+	}
+	died, err := g.died(word)
+	if err != nil {
+		return 0, err
+	}
+	left := time.Duration(look.Ends-g.clock.now(now).Milliseconds()) * time.Millisecond
+	if !look.Known {
+		if d := s.shy[n]; d.word != word {
+			if s.shy == nil {
+				s.shy = map[uint64]doubt{}
+			}
+			s.shy[n] = doubt{word, now}
+		}
+		left = shyLease - now.Sub(s.shy[n].since)
+	}
+	if !died && left > 0 {
+		s.soon(now.Add(left))
+		if !word.OwnedBy(g.owner) {
+			s.soon(now.Add(deathWatch))
+		}
+		return 0, nil
+	}
+	if !g.walk.ring.Release(n, word, died) {
+		return 0, nil
+	}
+	look, ok := g.walk.ring.Look(n)
+	if !ok || look.Word.State() != group.Ready {
+		return 0, nil
+	}
+	return look.Word, nil
+}
+
+func (s *scan) soon(t time.Time) {
+	if t.Before(s.next) {
+		s.next = t
+	}
+}
+
+// died reports whether the holder of a lease is dead.
+func (g *Group) died(word group.Word) (bool, error) {
+	if word.OwnedBy(g.owner) {
+		return false, nil
+	}
+	key := word.Owner()
+	alive, known := g.scan.alive[key]
+	if !known {
+		var err error
+		alive, err = g.q.log.Alive(word.Slot(), func(incarnation uint64) bool {
+			return word.OwnedBy(group.Owner{Slot: word.Slot(), Incarnation: incarnation})
+		})
+		if err != nil {
+			return false, err
+		}
+		g.scan.alive[key] = alive
+	}
+	return !alive, nil
+}
+
+// again makes a delivery of a message that was handed out before, or gives it up. nil:
+// there is nothing to deliver.
+func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, error) {
+	w := &g.walk
+	d := g.delivery(lease, Message{})
+	if w.again == nil {
+		r, err := g.q.log.NewReader(false)
+		if err != nil {
+			return nil, err
+		}
+		w.again = r
+	}
+	ok, err := false, w.again.SeekSeq(seq)
+	if err == nil {
+		ok, err = w.again.ViewSoon(false, func(m wal.Message) error {
+			d.Message = message(m).Clone()
+			return nil
+		})
+	}
+	switch {
+	case errors.Is(err, ErrTrimmed), err == nil && ok && uint64(d.Seq) != seq:
+		w.ring.Finish(&d.lease) // it was trimmed; nobody can deliver it any more
+		return nil, &GapError{From: seq, To: seq + 1}
+	case err == nil && !ok:
+		err = fmt.Errorf("message %d cannot be read again", seq)
+		fallthrough
+	case err != nil:
+		w.ring.SendBack(&d.lease, now.Add(time.Second).UnixMilli())
+		return nil, err
+	}
+	w.ring.CountRedelivered()
+	if reason := g.givesUp(d); reason != "" {
+		return nil, g.giveUp(d, reason)
+	}
+	if g.useless(d, now) {
+		return nil, nil
+	}
+	g.held[d] = struct{}{}
+	return d, nil
+}
+
+// givesUp tells why a message is handed out no more; empty if it is.
+func (g *Group) givesUp(d *Delivery) string {
+	deliveries, deaths := d.lease.Word.Deliveries()-1, d.lease.Word.Deaths()
+	switch s := g.settings; {
+	case s.MaxDeaths > 0 && deaths >= int(s.MaxDeaths):
+		return fmt.Sprintf("%d of its consumers' processes died", deaths)
+	case s.MaxDeliver > 0 && deliveries >= int(s.MaxDeliver):
+		return fmt.Sprintf("it was delivered %d times", deliveries)
+	}
+	return ""
+}
