@@ -53,6 +53,9 @@ var (
 	// ErrLeaseLost: the consumer's lease ended, or it finished the message or sent it
 	// back already. Another one may have it.
 	ErrLeaseLost = errors.New("the lease is lost: another consumer may have the message")
+	// ErrDeadLetter: a message was to be given up, and cannot be put into the group's
+	// dead-letter queue. It is tried again.
+	ErrDeadLetter = errors.New("it cannot be put into the dead-letter queue")
 	// ErrNoMessage: a batch without a message was to be published.
 	ErrNoMessage = errors.New("no message to publish")
 )

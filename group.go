@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"sync"
 	"time"
@@ -35,10 +36,12 @@ type Group struct {
 	closed bool
 	walk   walk
 	scan   scan
-	held   map[*Delivery]struct{} // handed out by this Group, not finished
+	held   map[uint64]*Delivery // handed out by this Group, not finished; by ordinal
 	clock  bootClock
-	gap    *GapError   // to be told once
-	dirty  *time.Timer // a checkpoint is due
+	gap    *GapError // to be told once
+	// syncing are those who use the file without mu.
+	syncing sync.WaitGroup
+	dirty   *time.Timer // a checkpoint is due
 }
 
 // A walk counts the group's messages along the log.
@@ -68,7 +71,7 @@ func (q *Queue) Group(name string, o GroupOptions) (_ *Group, err error) {
 		}
 	}
 	g := &Group{
-		q: q, name: name, o: o, start: time.Now(), held: map[*Delivery]struct{}{},
+		q: q, name: name, o: o, start: time.Now(), held: map[uint64]*Delivery{},
 		owner: group.Owner{Slot: q.log.Slot(), Incarnation: q.log.Incarnation()},
 	}
 	if err := g.open(); err != nil {
@@ -186,11 +189,18 @@ func (g *Group) Close() error {
 		g.dirty.Stop()
 	}
 	err := group.Guarded(func() error {
-		for d := range g.held {
+		for _, d := range g.held {
 			d.ring.SendBack(&d.lease, 0)
 		}
-		return g.checkpoint()
+		if g.walk.ring == nil {
+			return nil
+		}
+		return g.checkpoint(g.walk.ring, syncPatience)
 	})
+	if errors.Is(err, group.ErrStale) {
+		err = nil // whoever made the other base put it on disk
+	}
+	g.syncing.Wait()
 	g.held = nil
 	g.walk.close()
 	g.q.disown(g)
@@ -208,34 +218,45 @@ func (w *walk) close() {
 	*w = walk{}
 }
 
-// checkpoint puts on disk what is finished. g.mu is held.
-func (g *Group) checkpoint() error {
-	ring := g.walk.ring
-	if ring == nil {
-		return nil
-	}
+// checkpoint puts on disk what is finished by the ring. Others who do the same are waited
+// for at most for patience.
+func (g *Group) checkpoint(ring *group.Ring, patience time.Duration) error {
 	ring.Advance()
-	for range 100 {
-		if _, seq, ok := ring.Start(); ok {
-			return g.file.Checkpoint(ring, seq)
-		}
+	seq, err := startOf(ring)
+	if err != nil {
+		return err
 	}
-	return nil // others finish faster than we look; the next one will do
+	return g.file.Checkpoint(ring, seq, patience)
 }
 
-// checkpointSoon makes sure that what is finished is on disk before long.
+// syncPatience is how long AckSync and Close wait for others who put the group's state
+// on disk, and may have been stopped in it.
+const syncPatience = 2 * time.Second
+
+// checkpointSoon makes sure that what is finished is on disk before long. g.mu is held.
 func (g *Group) checkpointSoon() {
 	if g.dirty != nil {
 		return
 	}
 	g.dirty = time.AfterFunc(checkpointEvery, func() {
 		g.mu.Lock()
-		defer g.mu.Unlock()
+		ring := g.walk.ring
 		g.dirty = nil
-		if g.closed {
+		for _, d := range g.held { // forgotten ones, whose lease another has
+			if !d.ring.Held(&d.lease) {
+				d.over()
+			}
+		}
+		if g.closed || ring == nil {
+			g.mu.Unlock()
 			return
 		}
-		if err := group.Guarded(g.checkpoint); err != nil && g.q.logger != nil {
+		g.syncing.Add(1) // so that the file stays
+		g.mu.Unlock()
+		defer g.syncing.Done()
+		// Who has the lock writes the same.
+		err := group.Guarded(func() error { return g.checkpoint(ring, 0) })
+		if err != nil && !errors.Is(err, group.ErrBusy) && !errors.Is(err, group.ErrStale) && g.q.logger != nil {
 			g.q.logger.Warn("walq: the state of a group cannot be put on disk", "group", g.name, "err", err)
 		}
 	})
@@ -253,7 +274,7 @@ type bootClock struct {
 }
 
 func (c *bootClock) now(now time.Time) time.Duration {
-	if d := now.Sub(c.set); !c.set.IsZero() && d < time.Second {
+	if d := now.Sub(c.set); !c.set.IsZero() && d >= 0 && d < time.Second {
 		return c.boot + d
 	}
 	c.set, c.boot = now, wal.SinceBoot()
@@ -261,6 +282,7 @@ func (c *bootClock) now(now time.Time) time.Duration {
 }
 
 // deadline is when a lease that begins now ends, in milliseconds since the boot.
-func (g *Group) deadline(now time.Time) int64 {
-	return (g.clock.now(now) + g.settings.Lease).Milliseconds()
+func (g *Group) deadline(now time.Time, lease time.Duration) int64 {
+	const most = math.MaxInt64 / int64(time.Millisecond) / 2 // so that it can be compared
+	return min(g.clock.now(now).Milliseconds()+min(lease.Milliseconds()+1, most), most)
 }

@@ -29,7 +29,7 @@ func (q *Queue) PauseGroup(name string, paused bool) error {
 		if err != nil {
 			return err
 		}
-		return g.file.Checkpoint(ring, seq)
+		return g.file.Checkpoint(ring, seq, syncPatience)
 	})
 }
 
@@ -50,7 +50,7 @@ func (q *Queue) ResetGroup(ctx context.Context, name string, to Position) error 
 		if err != nil {
 			return err
 		}
-		err = g.file.Rebase(func() (group.Base, []group.Mark, bool, error) { return b, nil, true, nil })
+		err = g.file.Rebase(func(group.Before) (group.Base, bool, error) { return b, true, nil }, nil)
 		g.callAll()
 		return err
 	})

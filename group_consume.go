@@ -14,7 +14,8 @@ import (
 // Receive gives the next message to work on, waiting for it as long as ctx allows.
 //
 // Errors: ctx.Err(), ErrClosed, a CorruptError, and a GapError, which comes once in one
-// of the processes, when messages were trimmed that the group had not finished.
+// of the processes, when messages were trimmed that the group had not finished;
+// ErrDeadLetter, if a message is to be given up and cannot: it is tried again.
 func (g *Group) Receive(ctx context.Context) (*Delivery, error) {
 	w := groupWaiter{g: g}
 	defer w.getUp()
@@ -22,7 +23,7 @@ func (g *Group) Receive(ctx context.Context) (*Delivery, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		d, err := g.try(w.bed != nil)
+		d, err := g.try(ctx, w.bed != nil)
 		if d != nil || err != nil {
 			return d, err
 		}
@@ -44,9 +45,12 @@ func (g *Group) Fetch(ctx context.Context, max int) ([]*Delivery, error) {
 	}
 	all := []*Delivery{d}
 	for len(all) < max {
-		d, err := g.try(false)
+		d, err := g.try(ctx, false)
+		if gap := new(GapError); errors.As(err, &gap) {
+			g.tellLater(gap)
+		}
 		if d == nil || err != nil {
-			break // an error that stays comes with the next call
+			break // any other error stays, and comes with the next call
 		}
 		all = append(all, d)
 	}
@@ -73,7 +77,7 @@ func (g *Group) All(ctx context.Context) iter.Seq2[*Delivery, error] {
 //
 // When ctx ends no more messages are taken; Consume waits for the calls that are under
 // way, whose context goes on, and returns nil. Any other end is an error of Receive. A
-// GapError does not end it: it goes to Options.Logger.
+// GapError and ErrDeadLetter do not end it: they go to Options.Logger.
 func (g *Group) Consume(ctx context.Context, fn func(context.Context, *Delivery) error) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
@@ -102,16 +106,25 @@ func (g *Group) consume(ctx, work context.Context, fn func(context.Context, *Del
 			if err := g.handle(work, d, fn); err != nil {
 				return err
 			}
-		case errors.Is(err, ErrTrimmed):
-			if g.q.logger != nil {
-				g.q.logger.Warn("walq: messages were trimmed that a group had not finished", "group", g.name, "err", err)
-			}
+		case g.goesOn(err):
 		case ctx.Err() != nil:
 			return nil
 		default:
 			return err
 		}
 	}
+}
+
+// goesOn reports whether an error of Receive is about one message, or some that are
+// gone, so that there is no reason to stop.
+func (g *Group) goesOn(err error) bool {
+	if !errors.Is(err, ErrTrimmed) && !errors.Is(err, ErrDeadLetter) {
+		return false
+	}
+	if g.q.logger != nil {
+		g.q.logger.Warn("walq: a group goes on", "group", g.name, "err", err)
+	}
+	return true
 }
 
 // handle works on one message. Of the errors only those matter that stop the group.
@@ -147,10 +160,12 @@ func (g *Group) backOff(n int) time.Duration {
 
 // keepLease extends the lease until the function that it returns is called.
 func (g *Group) keepLease(d *Delivery) (end func()) {
-	var timer *time.Timer
+	var mu sync.Mutex // over timer and over
 	var over bool
-	var mu sync.Mutex
-	every := g.settings.Lease / 3
+	var timer *time.Timer
+	every := max(g.settings.Lease/3, time.Millisecond)
+	mu.Lock()
+	defer mu.Unlock()
 	timer = time.AfterFunc(every, func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -164,6 +179,13 @@ func (g *Group) keepLease(d *Delivery) (end func()) {
 		defer mu.Unlock()
 		over = true
 	}
+}
+
+// tellLater has the next call return the error that one could not.
+func (g *Group) tellLater(gap *GapError) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gap = gap
 }
 
 // A groupWaiter is one wait for a message of a group.

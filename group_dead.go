@@ -33,11 +33,16 @@ type deadLetters struct {
 }
 
 func (l *deadLetters) put(d *Delivery, reason string) (err error) {
-	ctx := context.Background() // it waits for a sync at most
+	// Others may have to recover that queue first, and may have been stopped in it.
+	ctx, cancel := context.WithTimeout(context.Background(), deadPatience)
+	defer cancel()
 	if l.q == nil {
 		if l.q, err = Open(ctx, l.path, Options{Create: &QueueOptions{}, Role: "dead", Logger: l.log}); err != nil {
 			return err
 		}
+	}
+	if l.q.ID() == d.g.q.ID() {
+		return errors.New("it is the group's own queue")
 	}
 	draft, err := d.draft()
 	if err != nil {
@@ -51,16 +56,24 @@ func (l *deadLetters) put(d *Delivery, reason string) (err error) {
 		HeaderOriginGroup: d.g.name,
 		HeaderOriginSeq:   strconv.FormatUint(uint64(d.Seq), 10),
 		HeaderOriginTime:  d.Time.UTC().Format(time.RFC3339Nano),
-		HeaderReason:      reason,
+		HeaderReason:      reason[:min(len(reason), maxReason)],
 		HeaderAttempts:    strconv.Itoa(d.Attempt()),
 		HeaderDeaths:      strconv.Itoa(d.Deaths()),
 	})
-	_, err = l.q.Publish(ctx, draft)
-	if errors.Is(err, ErrNotDurable) {
-		return nil // it is in
+	// In, but perhaps not on disk, is not enough: the message is finished here then.
+	if _, err = l.q.Publish(ctx, draft); errors.Is(err, ErrTooLarge) {
+		draft.Headers = nil // as large as it was where it comes from
+		_, err = l.q.Publish(ctx, draft)
 	}
 	return err
 }
+
+const (
+	// deadPatience bounds how long a message is waited for to be in the dead-letter
+	// queue, and is how soon it is tried again.
+	deadPatience = 5 * time.Second
+	maxReason    = 1024 // bytes
+)
 
 func (l *deadLetters) close() error {
 	if l.q == nil {
@@ -104,7 +117,7 @@ func (q *Queue) Redrive(ctx context.Context, from *Queue) (n int, err error) {
 				return n, fmt.Errorf("walq: redrive: message %d: %w", d.Seq, err)
 			}
 			maps.DeleteFunc(draft.Headers, func(name, _ string) bool { return strings.HasPrefix(name, deadHeaders) })
-			if _, err := q.Publish(ctx, draft); err != nil && !errors.Is(err, ErrNotDurable) {
+			if _, err := q.Publish(ctx, draft); err != nil {
 				return n, errors.Join(err, d.Nak(0))
 			}
 			n++

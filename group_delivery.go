@@ -49,11 +49,14 @@ func (d *Delivery) AckSync(ctx context.Context) error {
 	}
 	g := d.g
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.closed {
+		g.mu.Unlock()
 		return nil // Close has put it on disk
 	}
-	if err := group.Guarded(g.checkpoint); err != nil {
+	g.syncing.Add(1)
+	g.mu.Unlock()
+	defer g.syncing.Done()
+	if err := group.Guarded(func() error { return g.checkpoint(d.ring, syncPatience) }); err != nil {
 		return fmt.Errorf("walq: the message is finished, but %w: %w", ErrNotDurable, err)
 	}
 	return nil
@@ -66,10 +69,12 @@ func (d *Delivery) AckSync(ctx context.Context) error {
 func (d *Delivery) Nak(delay time.Duration) error {
 	due := int64(0)
 	if delay > 0 {
-		due = time.Now().Add(delay).UnixMilli() + 1
+		due = time.Now().UnixMilli() + delay.Milliseconds() + 1
 	}
 	err := d.end(func() bool { return d.ring.SendBack(&d.lease, due) })
-	d.g.q.log.Wake(wal.WaitGroup)
+	if err == nil {
+		d.g.q.log.Wake(wal.WaitGroup)
+	}
 	return err
 }
 
@@ -110,7 +115,7 @@ func (d *Delivery) Extend(lease time.Duration) error {
 		lease = g.settings.Lease
 	}
 	return group.Guarded(func() error {
-		if !d.ring.Extend(&d.lease, (g.clock.now(time.Now()) + lease).Milliseconds()) {
+		if !d.ring.Extend(&d.lease, g.deadline(time.Now(), lease)) {
 			d.over()
 			return ErrLeaseLost
 		}
@@ -132,7 +137,9 @@ func (d *Delivery) usable() error {
 // over notes that the delivery is nobody's business any more. g.mu is held.
 func (d *Delivery) over() {
 	d.done = true
-	delete(d.g.held, d)
+	if n := d.lease.Ordinal; d.g.held[n] == d {
+		delete(d.g.held, n)
+	}
 }
 
 // end ends the lease by f, which returns false if it was lost.
@@ -160,20 +167,20 @@ const floorEvery = 64
 // finished raises the floor if that is due.
 func (g *Group) finished(d *Delivery) {
 	if n := d.lease.Ordinal; n%floorEvery == floorEvery-1 || n == d.ring.Floor() {
-		d.ring.Advance()
-		if d.ring.RoomWanted() {
-			g.q.log.Wake(wal.WaitGroup)
-		}
+		g.advance(d.ring)
 	}
 	g.checkpointSoon()
 }
 
-// giveUp appends the message to the dead-letter queue and finishes it. g.mu is held.
+// giveUp appends the message to the dead-letter queue and finishes it. If it cannot be
+// appended it is sent back, to be tried again. g.mu is held.
 func (g *Group) giveUp(d *Delivery, reason string) error {
 	if g.dead.path != "" {
+		d.ring.Extend(&d.lease, g.deadline(time.Now(), max(g.settings.Lease, 2*deadPatience)))
 		if err := g.dead.put(d, reason); err != nil {
-			d.ring.SendBack(&d.lease, time.Now().Add(time.Second).UnixMilli())
-			return fmt.Errorf("dead-letter queue: %w", err)
+			d.ring.SendBack(&d.lease, time.Now().Add(deadPatience).UnixMilli())
+			g.q.log.Wake(wal.WaitGroup)
+			return fmt.Errorf("message %d: %w: %w", d.Seq, ErrDeadLetter, err)
 		}
 	}
 	if !d.ring.Finish(&d.lease) {

@@ -140,13 +140,13 @@ func (g *Group) progress(info *GroupInfo) (p progress, err error) {
 		return p, err
 	}
 	if ring == nil {
-		from, seqs, _, err := g.file.FinishedSeqs()
-		for s := range seqs {
-			if s < from {
-				delete(seqs, s)
+		was, err := g.file.Before()
+		for s := range was.Finished {
+			if s < was.From {
+				delete(was.Finished, s)
 			}
 		}
-		return progress{from, uint64(len(seqs)), func(_, seq uint64) bool { return seqs[seq] }}, err
+		return progress{was.From, uint64(len(was.Finished)), func(_, seq uint64) bool { return was.Finished[seq] }}, err
 	}
 	p = progress{from: from, done: func(n, _ uint64) bool {
 		look, ok := ring.Look(floor + n)

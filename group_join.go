@@ -9,7 +9,7 @@ import (
 
 // joinPatience bounds how long somebody may keep a group between two bases, or move its
 // floor faster than we can look.
-const joinPatience = 10 * time.Second
+const joinPatience = 2 * time.Second
 
 // join learns where the group is, and goes there in the log. It makes another base if
 // the one that counts is of another run of the machine, or the log was trimmed past it.
@@ -77,37 +77,33 @@ func (g *Group) begin(ring *group.Ring, n, seq uint64) error {
 // rebase gives the group a base that goes with the log as it is, if it has none.
 func (g *Group) rebase() error {
 	g.walk.close()
-	return g.file.Rebase(func() (b group.Base, marks []group.Mark, ok bool, err error) {
-		from, finished, old, err := g.file.FinishedSeqs()
-		if err != nil {
-			return b, nil, false, err
-		}
+	return g.file.Rebase(func(was group.Before) (b group.Base, ok bool, err error) {
 		b.Boot = g.q.log.BootID()
 		if b.Epoch, err = g.q.log.Epoch(); err != nil {
-			return b, nil, false, err
+			return b, false, err
 		}
 		oldest, err := g.q.log.Oldest()
 		if err != nil {
-			return b, nil, false, err
+			return b, false, err
 		}
 		ring, counts, err := g.file.Ring()
 		if err != nil {
-			return b, nil, false, err
+			return b, false, err
 		}
-		if counts && old.Epoch == b.Epoch && old.Boot == b.Boot {
+		from := was.From
+		if counts && was.Base.Epoch == b.Epoch && was.Base.Boot == b.Boot {
 			if from, err = startOf(ring); err != nil {
-				return b, nil, false, err
+				return b, false, err
 			}
 			if from >= oldest && ring.Fits(from+maxStride) {
-				return b, nil, false, nil // another did it
+				return b, false, nil // another did it
 			}
 		}
 		if b.Seq = max(from, oldest); b.Seq > from {
 			g.gap = &GapError{From: from, To: oldest}
 		}
-		marks, err = g.marks(b.Seq, finished)
-		return b, marks, err == nil, err
-	})
+		return b, true, nil
+	}, func(b group.Base, finished map[uint64]bool) ([]group.Mark, error) { return g.marks(b.Seq, finished) })
 }
 
 // maxStride is how far the next message of a group may be from the last: far more than

@@ -255,9 +255,8 @@ func TestAGroupThatWasOvertakenByTrimmingSaysSoOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := q.Trim(t.Context()); err != nil || n == 0 {
-		st, serr := q.Stats()
-		t.Fatal(n, err, st.Segments, serr)
+	if _, err := q.Trim(t.Context()); err != nil { // the keeper may have done it already
+		t.Fatal(err)
 	}
 	gaps, last := 0, held.Seq
 	for {

@@ -17,7 +17,7 @@ func (g *Group) TryReceive(ctx context.Context) (*Delivery, error) {
 		}
 		// Once to walk to the end, once to look over all that was walked past.
 		for _, last := range []bool{false, true} {
-			if d, err := g.try(last); d != nil || err != nil {
+			if d, err := g.try(ctx, last); d != nil || err != nil {
 				return d, err
 			}
 		}
@@ -54,10 +54,7 @@ func (g *Group) drain(ctx, work context.Context, fn func(context.Context, *Deliv
 			if err := g.handle(work, d, fn); err != nil {
 				return err
 			}
-		case errors.Is(err, ErrTrimmed):
-			if g.q.logger != nil {
-				g.q.logger.Warn("walq: messages were trimmed that a group had not finished", "group", g.name, "err", err)
-			}
+		case g.goesOn(err):
 		case err == nil || ctx.Err() != nil:
 			return nil
 		default:

@@ -1,8 +1,10 @@
 package walq
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/walq/walq/group"
@@ -39,51 +41,90 @@ type doubt struct {
 	since time.Time
 }
 
+// stepsAtOnce is how many messages a consumer steps over, or looks at again, before it
+// lets others of its Group go on, and looks at its context and the clock.
+const stepsAtOnce = 512
+
 // try gives the next message if there is one. last: the caller is about to sleep.
-func (g *Group) try(last bool) (d *Delivery, err error) {
+func (g *Group) try(ctx context.Context, last bool) (*Delivery, error) {
+	for {
+		d, more, err := g.tryOnce(last)
+		if err != nil && !errors.Is(err, ErrClosed) {
+			err = groupError(g.name, err)
+		}
+		if !more || d != nil || err != nil {
+			return d, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		last = false
+	}
+}
+
+func (g *Group) tryOnce(last bool) (d *Delivery, more bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	}
+	done := false
+	defer func() {
+		if !done {
+			g.walk.ring = nil // a panic: nobody knows how far the reader is
+		}
+	}()
 	err = group.Guarded(func() error {
-		d, err = g.next(time.Now(), last)
+		d, more, err = g.next(last)
 		return err
 	})
-	if err != nil && !errors.Is(err, ErrClosed) {
-		err = groupError(g.name, err)
-	}
-	return d, err
+	done = true
+	return d, more, err
 }
 
-func (g *Group) next(now time.Time, last bool) (*Delivery, error) {
-	for {
-		w := &g.walk
-		if w.ring == nil || w.ring.Generation() != w.ring.Base.Generation {
-			if err := g.join(); err != nil {
-				return nil, err
-			}
+func (g *Group) next(last bool) (d *Delivery, more bool, err error) {
+	w := &g.walk
+	if w.ring == nil || w.ring.Generation() != w.ring.Base.Generation {
+		if err := g.join(); err != nil {
+			return nil, false, err
 		}
-		if g.gap != nil {
-			gap := g.gap
-			g.gap = nil
-			return nil, gap
-		}
-		if w.ring.Paused() {
-			g.scan.next = now.Add(time.Second)
-			return nil, nil
-		}
+	}
+	if g.gap != nil {
+		gap := g.gap
+		g.gap = nil
+		return nil, false, gap
+	}
+	now := time.Now()
+	if w.ring.Paused() {
+		g.scan.next = now.Add(time.Second)
+		return nil, false, nil
+	}
+	for range stepsAtOnce {
 		if last || g.scan.from != 0 || w.ring.Retries() != g.scan.seen || !now.Before(g.scan.next) {
-			if d, err := g.rescan(now); d != nil || err != nil {
-				return d, err
+			if d, more, err := g.rescan(now); more || d != nil || err != nil {
+				return d, more, err
 			}
 			last = false
 		}
 		d, done, err := g.fresh(now)
 		if done || err != nil {
-			return d, err
+			return d, false, err
+		}
+		if w.ring == nil {
+			break
 		}
 	}
+	return nil, true, nil
+}
+
+// advance raises the floor, and wakes those who wait for that.
+func (g *Group) advance(ring *group.Ring) uint64 {
+	was := ring.Floor()
+	n := ring.Advance()
+	if n > was && ring.RoomWanted() {
+		g.q.log.Wake(wal.WaitGroup)
+	}
+	return n
 }
 
 // fresh claims the next message that nobody had. done is false if the caller is to
@@ -96,9 +137,9 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 	case n+farBehind < floor:
 		w.ring = nil
 		return nil, false, nil
-	case n >= floor+w.ring.Window() && n >= w.ring.Advance()+w.ring.Window():
+	case n >= floor+w.ring.Window() && n >= g.advance(w.ring)+w.ring.Window():
 		w.ring.WantRoom()
-		return nil, n >= w.ring.Advance()+w.ring.Window(), nil
+		return nil, n >= g.advance(w.ring)+w.ring.Window(), nil
 	}
 	out, counted, tooFar := group.Stale, false, uint64(0)
 	ok, err := w.r.ViewSoon(false, func(m wal.Message) error {
@@ -113,7 +154,7 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 		var lease group.Lease
 		if n < floor {
 			out = group.Taken // and finished
-		} else if lease, out = w.ring.Claim(n, m.Seq, g.owner, g.deadline(now)); out == group.Claimed {
+		} else if lease, out = w.ring.Claim(n, m.Seq, g.owner, g.deadline(now, g.settings.Lease)); out == group.Claimed {
 			d = g.delivery(lease, message(m).Clone())
 		}
 		*w.seq(n) = m.Seq
@@ -124,11 +165,12 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 		w.ring = nil // join sees what is gone
 		return nil, false, nil
 	case errors.Is(err, errTooFar):
-		return nil, w.ring.Advance() != n, g.strideTo(n, tooFar)
+		return nil, g.advance(w.ring) != n, g.strideTo(n, tooFar)
 	case err != nil:
+		w.ring = nil // the reader may have gone past a message that was not counted
 		return nil, true, err
 	case !ok:
-		if w.ring.Floor() == w.at || w.ring.Advance() == w.at {
+		if w.ring.Floor() == w.at || g.advance(w.ring) == w.at {
 			w.ring.Pass(w.r.Seq())
 		}
 		return nil, true, nil
@@ -145,7 +187,7 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 	if d == nil || g.useless(d, now) {
 		return nil, false, nil
 	}
-	g.held[d] = struct{}{}
+	g.held[d.lease.Ordinal] = d
 	return d, true, nil
 }
 
@@ -181,50 +223,54 @@ func (g *Group) useless(d *Delivery, now time.Time) bool {
 		return false
 	}
 	if t := d.Expire(); !t.IsZero() && !t.After(now) {
-		d.ring.Finish(&d.lease)
+		if d.ring.Finish(&d.lease) {
+			g.finished(d)
+		}
 		return true
 	}
 	if t := d.NotBefore(); t.After(now) {
-		return d.ring.SendBack(&d.lease, t.UnixMilli()+1)
+		d.ring.Delay(&d.lease, t.UnixMilli()+1)
+		g.q.log.Wake(wal.WaitGroup) // so that others know when to look
+		return true
 	}
 	return false
 }
 
-// rescan looks over what is in flight for something to hand out again.
-func (g *Group) rescan(now time.Time) (*Delivery, error) {
+// rescan looks over what is in flight for something to hand out again. more: it gave
+// something up instead, and has to be called again.
+func (g *Group) rescan(now time.Time) (d *Delivery, more bool, err error) {
 	w, s := &g.walk, &g.scan
-	floor := w.ring.Advance()
+	floor := g.advance(w.ring)
 	n := max(floor, w.first)
 	if s.from == 0 {
 		s.seen, s.next = w.ring.Retries(), now.Add(time.Second)
 		s.alive = map[group.Owner]bool{}
+		maps.DeleteFunc(s.shy, func(n uint64, _ doubt) bool { return n < floor })
 	} else {
 		n = max(n, s.from)
 	}
 	for ; n < w.at; n++ {
 		look, ok := w.ring.Look(n)
 		if !ok || look.Word.State() == group.Finished {
-			delete(s.shy, n)
 			continue
 		}
 		word, err := g.due(n, look, now)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if word == 0 {
 			continue
 		}
-		lease, ok := w.ring.Take(n, word, *w.seq(n), g.owner, g.deadline(now))
+		lease, ok := w.ring.Take(n, word, *w.seq(n), g.owner, g.deadline(now, g.settings.Lease))
 		if !ok {
 			continue
 		}
 		s.from = n + 1
-		if d, err := g.again(lease, *w.seq(n), now); d != nil || err != nil {
-			return d, err
-		}
+		d, err := g.again(lease, *w.seq(n), now)
+		return d, d == nil && err == nil, err
 	}
 	s.from = 0
-	return nil, nil
+	return nil, false, nil
 }
 
 // due is the word of an ordinal that may be handed out again, Ready or Waiting; 0 if it
@@ -235,9 +281,8 @@ func (g *Group) due(n uint64, look group.Look, now time.Time) (group.Word, error
 	case group.Ready:
 		return word, nil
 	case group.Waiting:
-		wait := time.Duration(look.Ends-now.UnixMilli()) * time.Millisecond
-		if look.Known && wait > 0 {
-			s.soon(now.Add(wait))
+		if wait := look.Ends - now.UnixMilli(); look.Known && wait > 0 {
+			s.soon(now.Add(millis(wait)))
 			return 0, nil
 		}
 		return word, nil
@@ -246,7 +291,7 @@ func (g *Group) due(n uint64, look group.Look, now time.Time) (group.Word, error
 	if err != nil {
 		return 0, err
 	}
-	left := time.Duration(look.Ends-g.clock.now(now).Milliseconds()) * time.Millisecond
+	left := millis(look.Ends - g.clock.now(now).Milliseconds())
 	if !look.Known {
 		if d := s.shy[n]; d.word != word {
 			if s.shy == nil {
@@ -272,6 +317,9 @@ func (g *Group) due(n uint64, look group.Look, now time.Time) (group.Word, error
 	}
 	return look.Word, nil
 }
+
+// millis is a duration, no longer than anybody plans ahead here.
+func millis(n int64) time.Duration { return time.Duration(min(n, 3_600_000)) * time.Millisecond }
 
 func (s *scan) soon(t time.Time) {
 	if t.Before(s.next) {
@@ -320,7 +368,9 @@ func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, 
 	}
 	switch {
 	case errors.Is(err, ErrTrimmed), err == nil && ok && uint64(d.Seq) != seq:
-		w.ring.Finish(&d.lease) // it was trimmed; nobody can deliver it any more
+		if w.ring.Finish(&d.lease) { // it was trimmed; nobody can deliver it any more
+			g.finished(d)
+		}
 		return nil, &GapError{From: seq, To: seq + 1}
 	case err == nil && !ok:
 		err = fmt.Errorf("message %d cannot be read again", seq)
@@ -331,12 +381,15 @@ func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, 
 	}
 	w.ring.CountRedelivered()
 	if reason := g.givesUp(d); reason != "" {
-		return nil, g.giveUp(d, reason)
+		if err := g.giveUp(d, reason); !errors.Is(err, ErrLeaseLost) { // else it is another's now
+			return nil, err
+		}
+		return nil, nil
 	}
 	if g.useless(d, now) {
 		return nil, nil
 	}
-	g.held[d] = struct{}{}
+	g.held[d.lease.Ordinal] = d
 	return d, nil
 }
 

@@ -1,10 +1,13 @@
 package group
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/walq/walq/internal/step"
@@ -55,6 +58,7 @@ type File struct {
 	f     *mmap.File
 	r     *mmap.Region
 	locks *mmap.LockFile
+	mine  [2]sync.Mutex // locks of one descriptor do not exclude its own goroutines
 }
 
 // Create makes the file of a group in dir, by way of a temporary name that nobody else
@@ -183,7 +187,7 @@ func (g *File) SetSettings(s Settings) (err error) {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	return g.locked(lockCheckpoint, func() error {
+	return g.locked(lockCheckpoint, lockPatience, func() error {
 		_, generation, next, err := newestRecord(g.r.Bytes(grpSettings, 2*settingsSpacing), settingsBytes, settingsSpacing)
 		if err != nil {
 			return &CorruptError{g.Path(), grpSettings, err.Error()}
@@ -193,22 +197,46 @@ func (g *File) SetSettings(s Settings) (err error) {
 	})
 }
 
-// locked runs f under a lock of the file, waiting for others who hold it. They hold it
-// for a sync or two; one that was stopped meanwhile holds us up.
-func (g *File) locked(at int64, f func() error) (err error) {
+// ErrBusy: somebody has held a lock of the group's file for too long.
+var ErrBusy = errors.New("another process holds the group's file locked; it may have been stopped")
+
+// lockPatience is how long one who holds a lock is waited for: it needs it for a sync or
+// two, but may be stopped meanwhile.
+const lockPatience = 2 * time.Second
+
+// locked runs f under a lock of the file. patience bounds the wait for others who hold
+// it; then the error is ErrBusy.
+func (g *File) locked(at int64, patience time.Duration, f func() error) (err error) {
 	defer mmap.Recover(mmap.Protect(), &err)
-	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		ok, err := g.locks.TryLock(at, true)
+	for begun, pause := time.Now(), 50*time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		ok, err := g.tryLock(at)
 		if err != nil {
 			return err
 		}
 		if ok {
 			break
 		}
+		if time.Since(begun) >= patience {
+			return fmt.Errorf("%s: %w", g.Path(), ErrBusy)
+		}
 		time.Sleep(pause)
 	}
-	defer func() { err = errors.Join(err, g.locks.Unlock(at)) }()
+	defer func() {
+		err = errors.Join(err, g.locks.Unlock(at))
+		g.mine[at].Unlock()
+	}()
 	return f()
+}
+
+func (g *File) tryLock(at int64) (bool, error) {
+	if !g.mine[at].TryLock() {
+		return false, nil
+	}
+	ok, err := g.locks.TryLock(at, true)
+	if !ok || err != nil {
+		g.mine[at].Unlock()
+	}
+	return ok && err == nil, err
 }
 
 // newestBase is the newest record of a base, which counts unless it is newer than the
@@ -239,48 +267,82 @@ type Mark struct {
 	Seq    uint64
 }
 
-// FinishedSeqs are the messages that are finished above the floor of the newest base,
-// and from is a sequence number below which all are. After a power loss the file may
-// be of different moments; what it says here was so at one of them.
-func (g *File) FinishedSeqs() (from uint64, seqs map[uint64]bool, b Base, err error) {
+// A Before is what is finished by the base that counted last.
+type Before struct {
+	Base     Base
+	From     uint64          // a sequence number below which all is finished
+	Finished map[uint64]bool // and these behind it
+}
+
+// Before tells what is finished. After a power loss the file may be of different
+// moments; what it says here was so at one of them.
+func (g *File) Before() (was Before, err error) {
 	defer mmap.Recover(mmap.Protect(), &err)
-	if b, err = g.newestBase(); err != nil {
-		return 0, nil, b, err
+	if was.Base, err = g.newestBase(); err != nil {
+		return was, err
 	}
-	from = b.Seq
+	was.From = was.Base.Seq
 	if rec, _, _, err := newestRecord(g.r.Bytes(grpCheckpoint, 2*recordSpacing), recordBytes, recordSpacing); err == nil {
-		if seq, base := decodeCheckpoint(rec); base == b.Generation {
-			from = max(from, seq)
+		if seq, base := decodeCheckpoint(rec); base == was.Base.Generation {
+			was.From = max(was.From, seq)
 		}
 	}
-	ring := Ring{g.r, uint64(g.Entries), b}
-	seqs = map[uint64]bool{}
-	for i := range uint64(g.Entries) {
-		w, v := Word(ring.at(i, entryWord).Load()), ring.at(i, entrySeq).Load()
-		behind := (w.lap() - ring.lap(b.Ordinal)) & (1<<lapBits - 1)
-		if w.State() == Finished && behind < 1<<(lapBits-1) && v>>distBits == w.lap() {
-			seqs[b.Seq+v&maxDistance] = true
+	was.Finished = map[uint64]bool{}
+	ring := g.countedBy()
+	for i := range ring.entries {
+		ring.noteFinished(i, Word(ring.at(i, entryWord).Load()), was.Finished)
+	}
+	return was, nil
+}
+
+// countedBy is the ring by the base that its entries were claimed in: the newest one,
+// or that before it if somebody died who was making the newest.
+func (g *File) countedBy() *Ring {
+	both, counts := g.r.Bytes(grpBase, 2*recordSpacing), g.r.Word(grpGeneration).Load()
+	newest, _ := g.newestBase()
+	for i := range 2 {
+		rec := bytes.Clone(both[i*recordSpacing : i*recordSpacing+recordBytes])
+		if b := decodeBase(rec); validRecord(rec) && b.Generation == counts {
+			newest = b
 		}
 	}
-	return from, seqs, b, nil
+	return &Ring{g.r, uint64(g.Entries), newest}
+}
+
+// noteFinished notes the message of an entry whose word is w, if it is finished, of the
+// ring's base.
+func (g *Ring) noteFinished(i uint64, w Word, finished map[uint64]bool) {
+	v := g.at(i, entrySeq).Load()
+	behind := (w.lap() - g.lap(g.Base.Ordinal)) & (1<<lapBits - 1)
+	if w.State() == Finished && behind < 1<<(lapBits-1) && v>>distBits == w.lap() {
+		finished[g.Base.Seq+v&maxDistance] = true
+	}
 }
 
 // Rebase gives the group another base, which begins at b.Seq; its ordinal and
 // generation follow from the file. choose is called under the lock, so that what was
-// known before can be looked at again; it returns false if nothing is to be done.
-// finished are messages behind it that need not be delivered. What is in the file is
-// on disk when it returns.
-func (g *File) Rebase(choose func() (b Base, finished []Mark, ok bool, err error)) error {
-	return g.locked(lockBase, func() error {
-		b, finished, ok, err := choose()
+// known before can be looked at again; it returns false if nothing is to be done. marks
+// says which of the messages behind the base need not be delivered, of those that were
+// finished, also by who went on until the ring was emptied; nil: none. What is in the
+// file is on disk when it returns.
+//
+// Errors: ErrBusy, and those of the functions.
+func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks func(b Base, finished map[uint64]bool) ([]Mark, error)) error {
+	return g.locked(lockBase, lockPatience, func() error {
+		was, err := g.Before()
+		if err != nil {
+			return err
+		}
+		b, ok, err := choose(was)
 		if err != nil || !ok {
 			return err
 		}
-		return g.rebase(b, finished)
+		return g.rebase(b, was.Finished, marks)
 	})
 }
 
-func (g *File) rebase(b Base, finished []Mark) error {
+func (g *File) rebase(b Base, finished map[uint64]bool, marks func(Base, map[uint64]bool) ([]Mark, error)) error {
+	old := g.countedBy()
 	ring := &Ring{r: g.r, entries: uint64(g.Entries)}
 	for done := false; !done; {
 		near := ring.Floor() / ring.entries
@@ -291,10 +353,14 @@ func (g *File) rebase(b Base, finished []Mark) error {
 		}
 		ring.Base = b
 		step.At(step.GroupBaseWritten)
-		if done = ring.reset(near, top); !done {
-			continue
+		done = ring.reset(near, top, func(i uint64, w Word) { old.noteFinished(i, w, finished) })
+	}
+	if marks != nil {
+		all, err := marks(b, finished)
+		if err != nil {
+			return err
 		}
-		for _, m := range finished {
+		for _, m := range all {
 			if n := b.Ordinal + uint64(m.Behind); uint64(m.Behind) < ring.Window() && ring.Fits(m.Seq) {
 				ring.at(n, entrySeq).Store(ring.seqWord(n, m.Seq))
 				ring.at(n, entryWord).Store(uint64(finishedWord(ring.lap(n))))
@@ -316,12 +382,15 @@ func (g *File) rebase(b Base, finished []Mark) error {
 func (g *File) writeBase(b *Base) error {
 	both := g.r.Bytes(grpBase, 2*recordSpacing)
 	counts := g.r.Word(grpGeneration).Load()
-	if _, newest, _, err := newestRecord(both, recordBytes, recordSpacing); err == nil && newest > counts {
-		counts = newest - 1
+	if _, newest, _, err := newestRecord(both, recordBytes, recordSpacing); err == nil && newest != counts {
+		counts = newest - 1 // what is behind it was never in force, or is of another moment
+	}
+	if counts >= math.MaxUint64-2 {
+		return &CorruptError{g.Path(), grpGeneration, fmt.Sprintf("generation %d of the base", counts)}
 	}
 	b.Generation = counts + 1
 	at := 0
-	if first := both[:recordBytes]; generationOf(first) == counts {
+	if first := both[:recordBytes]; validRecord(first) && decodeBase(first).Generation == counts {
 		at = recordSpacing
 	}
 	encodeBase(both[at:at+recordBytes], *b)
@@ -350,7 +419,7 @@ func (g *Ring) fullLap(w Word, near uint64) uint64 {
 // reset makes every entry finished, of the lap before the base's ordinal, two above
 // top. false: somebody who counts by the old base went on meanwhile, to laps that are
 // too near; then it has to be tried again from a higher one.
-func (g *Ring) reset(near, top uint64) bool {
+func (g *Ring) reset(near, top uint64, was func(i uint64, w Word)) bool {
 	empty := uint64(finishedWord((top + 2) & (1<<lapBits - 1)))
 	for i := range g.entries {
 		for w := g.at(i, entryWord); ; {
@@ -359,6 +428,7 @@ func (g *Ring) reset(near, top uint64) bool {
 				return false
 			}
 			if w.CompareAndSwap(old, empty) {
+				was(i, Word(old))
 				break
 			}
 		}
@@ -367,10 +437,13 @@ func (g *Ring) reset(near, top uint64) bool {
 }
 
 // Checkpoint puts on disk what is finished now, and that all messages below seq are.
-func (g *File) Checkpoint(ring *Ring, seq uint64) error {
-	return g.locked(lockCheckpoint, func() error {
+// patience is how long others are waited for who do the same.
+//
+// Errors: ErrBusy; ErrStale if another base counts by now.
+func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error {
+	return g.locked(lockCheckpoint, patience, func() error {
 		if ring.Generation() != ring.Base.Generation {
-			return nil
+			return ErrStale
 		}
 		if err := g.r.Flush(grpFloor, g.r.Len()-grpFloor); err != nil {
 			return err
@@ -380,3 +453,6 @@ func (g *File) Checkpoint(ring *Ring, seq uint64) error {
 		return g.r.Flush(grpCheckpoint, 2*recordSpacing)
 	})
 }
+
+// ErrStale: what is known of the group is of a base that counts no more.
+var ErrStale = errors.New("the group was given another base")

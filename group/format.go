@@ -319,4 +319,8 @@ func newestRecord(both []byte, n, spacing int) (rec []byte, generation uint64, n
 
 func putWord(p []byte, v uint64) { binary.LittleEndian.PutUint64(p, v) }
 
-func generationOf(rec []byte) uint64 { return binary.LittleEndian.Uint64(rec[recGeneration:]) }
+// validRecord reports whether a record of recordBytes counts for anything.
+func validRecord(rec []byte) bool {
+	g := binary.LittleEndian.Uint64(rec[recGeneration:])
+	return g != 0 && g != math.MaxUint64 && binary.LittleEndian.Uint32(rec[recChecksum:]) == crc32c.Update(0, rec[:recChecksum])
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/walq/walq/internal/crc32c"
 	"github.com/walq/walq/internal/testx"
@@ -55,12 +56,14 @@ func use(t testing.TB, path string) {
 	}
 	defer g.Close()
 	_, _ = g.Settings()
-	if _, seqs, _, err := g.FinishedSeqs(); err == nil && len(seqs) > g.Entries {
-		t.Fatalf("%d messages are finished in a ring of %d", len(seqs), g.Entries)
+	if was, err := g.Before(); err == nil && len(was.Finished) > g.Entries {
+		t.Fatalf("%d messages are finished in a ring of %d", len(was.Finished), g.Entries)
 	}
-	err = g.Rebase(func() (Base, []Mark, bool, error) {
-		return Base{Seq: 7, Epoch: 2}, []Mark{{1, 9}, {1 << 40, 3}}, true, nil
-	})
+	err = g.Rebase(func(Before) (Base, bool, error) { return Base{Seq: 7, Epoch: 2}, true, nil },
+		func(Base, map[uint64]bool) ([]Mark, error) { return []Mark{{1, 9}, {1 << 40, 3}}, nil })
+	if bad := new(CorruptError); errors.As(err, &bad) {
+		return
+	}
 	if err != nil {
 		t.Fatalf("rebase: %v", err)
 	}
@@ -79,7 +82,7 @@ func use(t testing.TB, path string) {
 	if floor := ring.Advance(); floor != n+2 { // the mark stands behind it
 		t.Fatalf("the floor is %d, want %d", floor, n+2)
 	}
-	if err := g.Checkpoint(ring, 8); err != nil {
+	if err := g.Checkpoint(ring, 8, time.Second); err != nil {
 		t.Fatal(err)
 	}
 }

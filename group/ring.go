@@ -151,15 +151,26 @@ func (g *Ring) Finish(l *Lease) bool {
 // SendBack ends the lease: its message is to be handed out again, not before due, in
 // milliseconds since the Unix epoch, if that is not 0. false: the lease was lost.
 func (g *Ring) SendBack(l *Lease, due int64) bool {
-	state := Ready
-	if due > 0 {
-		state = Waiting
-		if !g.storeTime(l, makeTime(l.Word.tag()|dueBit, due)) {
-			return false
-		}
-		step.At(step.GroupDueStored)
+	if due <= 0 {
+		return g.giveBack(l, l.Word.sentBack(Ready, false))
 	}
-	if !g.at(l.Ordinal, entryWord).CompareAndSwap(uint64(l.Word), uint64(l.Word.sentBack(state, false))) {
+	return g.giveBackUntil(l, l.Word.sentBack(Waiting, false), due)
+}
+
+// Delay is SendBack for a message that was not handed out: that does not count as a
+// delivery.
+func (g *Ring) Delay(l *Lease, due int64) bool { return g.giveBackUntil(l, l.Word.notYet(), due) }
+
+func (g *Ring) giveBackUntil(l *Lease, w Word, due int64) bool {
+	if !g.storeTime(l, makeTime(w.tag()|dueBit, due)) {
+		return false
+	}
+	step.At(step.GroupDueStored)
+	return g.giveBack(l, w)
+}
+
+func (g *Ring) giveBack(l *Lease, w Word) bool {
+	if !g.at(l.Ordinal, entryWord).CompareAndSwap(uint64(l.Word), uint64(w)) {
 		return false
 	}
 	step.At(step.GroupSentBack)

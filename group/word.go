@@ -85,6 +85,12 @@ func (w Word) sentBack(s State, died bool) Word {
 	return makeWord(s, w.lap(), Owner{}, w.Deliveries(), deaths)
 }
 
+// notYet is the word of a message that was leased and is sent back without having been
+// handed out.
+func (w Word) notYet() Word {
+	return makeWord(Waiting, w.lap(), Owner{}, max(w.Deliveries()-1, 0), w.Deaths())
+}
+
 func finishedWord(lap uint64) Word { return makeWord(Finished, lap, Owner{}, 0, 0) }
 
 // tag marks the time word as that of the present lease.

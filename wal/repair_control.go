@@ -180,6 +180,28 @@ func (p *plan) judgeBoot(before []byte) {
 	p.fix(segment.Fix{Offset: at, Reason: reason, Data: data})
 }
 
+// countAnew begins another epoch if messages are lost: groups of consumers count the
+// messages of the log, and must not go on from a count in which the lost ones were.
+func (p *plan) countAnew() error {
+	if len(p.report.Ranges) == 0 {
+		return nil
+	}
+	rec, generation, next, err := newestRecord(p.page[ctlBoot:])
+	if err != nil {
+		return nil // there is none that groups could have counted by
+	}
+	p.boot = decodeBoot(rec)
+	p.boot.epoch++
+	data := make([]byte, recordBytes)
+	encodeBoot(data, generation+1, p.boot)
+	at := int64(ctlBoot)
+	if &next[0] != &p.page[ctlBoot] {
+		at += recordSpacing
+	}
+	p.fix(segment.Fix{Offset: at, Reason: "messages are lost; a new epoch, so that groups count anew", Data: data})
+	return nil
+}
+
 func (p *plan) judgeSettings() {
 	rec, _, _, err := newestRecord(p.page[ctlSettings:])
 	if err == nil {

@@ -73,7 +73,7 @@ func makePlan(ctx context.Context, files evidence, progress func(done, total int
 	p := &plan{ctx: ctx, files: files, progress: progress}
 	p.report = RepairReport{Ranges: []LostRange{}, Repaired: []Fault{}, Quarantined: []string{}}
 	p.found = findings{marks: map[Position]mark{}, known: true}
-	for _, stage := range []func() error{p.readControl, p.readHeaders, p.judgeControl, p.oldest, p.chain, p.judgeWords} {
+	for _, stage := range []func() error{p.readControl, p.readHeaders, p.judgeControl, p.oldest, p.chain, p.judgeWords, p.countAnew} {
 		if err := stage(); err != nil {
 			return nil, err
 		}
