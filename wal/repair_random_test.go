@@ -60,7 +60,13 @@ func TestRepairOfSeveralDamagesLosesOnlyWhatTheyTouched(t *testing.T) {
 		}
 		checkTouched(t, fmt.Sprintf("round %d: %s", round, strings.Join(what, ", ")), c, messages, maybe)
 		if t.Failed() {
-		for _, l := range frames { if l.segment==1 && l.off>19000 && l.off<27000 {t.Logf("%d-%d %v %x; ", l.off,l.end,l.seqs, l.w)} }; t.Logf("%x", c.segs[1][23720:24100]);t.Logf("%x", c.segs[1][25720:25760])
+			for _, l := range frames {
+				if l.segment == 1 && l.off > 19000 && l.off < 27000 {
+					t.Logf("%d-%d %v %x; ", l.off, l.end, l.seqs, l.w)
+				}
+			}
+			t.Logf("%x", c.segs[1][23720:24100])
+			t.Logf("%x", c.segs[1][25720:25760])
 			return
 		}
 	}
