@@ -1,3 +1,7 @@
+//go:build !race
+
+// What copies the files of a queue in use: under the race detector they are heap memory.
+
 package walq_test
 
 import (
@@ -9,7 +13,6 @@ import (
 	"time"
 
 	"github.com/walq/walq"
-	"github.com/walq/walq/internal/testx"
 )
 
 // copyQueue copies the files of a queue that is in use: what a power loss leaves, of one
@@ -40,9 +43,6 @@ func copyQueue(t *testing.T, dir string) string {
 // After a power loss leases are gone, what was finished stays finished, also behind
 // what was not, and counting goes on in the epoch that the recovery began.
 func TestAfterAPowerLossOnlyWhatWasNotFinishedComesAgain(t *testing.T) {
-	if testx.Race {
-		testx.Skip(t, "files are heap memory under the race detector, and cannot be copied")
-	}
 	for _, topic := range []string{"", "t"} {
 		t.Run(fmt.Sprintf("topic %q", topic), func(t *testing.T) {
 			dir := newDir(t)

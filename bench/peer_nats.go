@@ -164,6 +164,33 @@ func (q *natsQueue) Replay(n int, f func([]byte)) (err error) {
 	return nil
 }
 
+// Work has a pull consumer with the client's own read-ahead; acknowledgements are sent
+// and not awaited, as is usual.
+func (q *natsQueue) Work(n int, f func([]byte)) error {
+	c, err := q.stream.CreateConsumer(q.ctx, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 4096,
+	})
+	if err != nil {
+		return err
+	}
+	messages, err := c.Messages()
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for range n {
+		m, err := messages.Next()
+		if err != nil {
+			return err
+		}
+		f(m.Data())
+		if err := m.Ack(); err != nil {
+			return err
+		}
+	}
+	return q.conn.FlushTimeout(natsPatience)
+}
+
 func (q *natsQueue) At(i int) error {
 	_, err := q.stream.GetMsg(q.ctx, uint64(i+1))
 	return err

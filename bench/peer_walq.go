@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/walq/walq"
@@ -87,6 +90,28 @@ func (w *walqQueue) Replay(n int, f func([]byte)) (err error) {
 			return err
 		}
 		f(m.Body)
+	}
+	return nil
+}
+
+// groups numbers those that were made in this process.
+var groups atomic.Uint64
+
+func (w *walqQueue) Work(n int, f func([]byte)) (err error) {
+	g, err := w.q.Group(fmt.Sprintf("bench-%d-%d", os.Getpid(), groups.Add(1)), walq.GroupOptions{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	for range n {
+		d, err := g.Receive(w.ctx)
+		if err != nil {
+			return err
+		}
+		f(d.Body)
+		if err := d.Ack(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

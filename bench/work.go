@@ -40,6 +40,7 @@ func works(o Options) []Work {
 		syncWorks(),
 		pipelineWorks(),
 		replayWorks(),
+		groupWorks(),
 		producerWorks(),
 		streamWorks(),
 		roundTripWorks(),

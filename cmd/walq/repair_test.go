@@ -51,7 +51,7 @@ func TestRepairSaysFirstAndActsOnlyWithYes(t *testing.T) {
 	if err := json.Unmarshal([]byte(must(t, "", "repair", dir, "--yes", "-o", "json")), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Lost != 1 || report.Messages != 1499 || report.DryRun || len(report.Ranges) != 1 || len(report.Quarantined) != 1 {
+	if report.Lost != 1 || report.Messages != 1499 || report.DryRun || len(report.Ranges) != 1 || len(report.Quarantined) != 2 { // of the segment and the control file
 		t.Errorf("got %+v", report)
 	}
 	if _, err := os.Stat(report.Quarantined[0]); err != nil {
