@@ -23,7 +23,8 @@ func BenchmarkGroupReceiveAck(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
-	for b.Loop() {
+	b.ResetTimer()
+	for range b.N {
 		d, err := g.Receive(b.Context())
 		if err != nil {
 			b.Fatal(err)
