@@ -111,7 +111,7 @@ func TestAfterARepairAGroupCountsAnew(t *testing.T) {
 func TestADelayedMessageIsDeliveredForTheFirstTimeWhenItIsDue(t *testing.T) {
 	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
 	g := newGroup(t, q, "g", walq.GroupOptions{MaxDeliver: 1, DeadLetter: newDir(t)})
-	due := time.Now().Add(100 * time.Millisecond)
+	due := time.Now().Add(time.Second)
 	for _, d := range []walq.Draft{{Body: []byte("later"), NotBefore: due}, {Body: []byte("gone"), Expire: time.Now()}, {Body: []byte("now")}} {
 		if _, err := q.Publish(t.Context(), d); err != nil {
 			t.Fatal(err)
@@ -195,11 +195,13 @@ func TestWhatTheDeadLetterQueueCannotTakeIsTriedAgainAndStopsNobody(t *testing.T
 			g := newGroup(t, q, "g", walq.GroupOptions{MaxDeliver: 1, DeadLetter: dead(dir), BackOff: []time.Duration{0}})
 			appendText(t, q, "bad")
 			appendText(t, q, "good")
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			tries := map[string]int{}
 			if err := g.Consume(ctx, func(_ context.Context, d *walq.Delivery) error {
-				tries[string(d.Body)]++
+				if tries[string(d.Body)]++; len(tries) == 2 {
+					time.AfterFunc(200*time.Millisecond, cancel) // time enough to be handed out again
+				}
 				if string(d.Body) == "bad" {
 					return errors.New("it is bad")
 				}
