@@ -29,7 +29,6 @@ type Group struct {
 	settings group.Settings
 	owner    group.Owner
 	topics   topicFilter
-	start    time.Time // for the clock
 	dead     deadLetters
 
 	mu     sync.Mutex
@@ -71,7 +70,7 @@ func (q *Queue) Group(name string, o GroupOptions) (_ *Group, err error) {
 		}
 	}
 	g := &Group{
-		q: q, name: name, o: o, start: time.Now(), held: map[uint64]*Delivery{},
+		q: q, name: name, o: o, held: map[uint64]*Delivery{},
 		owner: group.Owner{Slot: q.log.Slot(), Incarnation: q.log.Incarnation()},
 	}
 	if err := g.open(); err != nil {
