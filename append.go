@@ -53,6 +53,9 @@ func (q *Queue) AppendBatch(ctx context.Context, bodies ...[]byte) (first Seq, e
 	if len(bodies) == 0 {
 		return 0, fmt.Errorf("walq: append: %w", ErrNoMessage)
 	}
+	if len(bodies) == 1 {
+		return q.Append(ctx, bodies[0]) // a frame less to write, and to read
+	}
 	parts := make([]wal.Part, len(bodies))
 	for i, b := range bodies {
 		parts[i].Body = b

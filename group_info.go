@@ -200,7 +200,7 @@ func (g *Group) oldestUnfinished(p progress) time.Duration {
 	var at int64
 	var own, others uint64
 	for found := false; !found && others < lookAhead; {
-		ok, err := r.ViewSoon(false, func(m wal.Message) error {
+		ok, err := r.ViewSoon(false, func(m *wal.Message) error {
 			at = m.Time
 			if !g.topics.want(m.Meta) {
 				others++

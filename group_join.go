@@ -141,7 +141,7 @@ func (g *Group) marks(seq uint64, finished map[uint64]bool) (marks []group.Mark,
 		return nil, err
 	}
 	for n := 0; left > 0 && n < g.file.Entries; {
-		ok, err := r.ViewSoon(false, func(m wal.Message) error {
+		ok, err := r.ViewSoon(false, func(m *wal.Message) error {
 			if g.topics.want(m.Meta) {
 				if finished[m.Seq] {
 					marks = append(marks, group.Mark{Behind: n, Seq: m.Seq})

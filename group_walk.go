@@ -142,7 +142,7 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 		return nil, n >= g.advance(w.ring)+w.ring.Window(), nil
 	}
 	out, counted, tooFar := group.Stale, false, uint64(0)
-	ok, err := w.r.ViewSoon(false, func(m wal.Message) error {
+	ok, err := w.r.ViewSoon(false, func(m *wal.Message) error {
 		if !g.topics.want(m.Meta) {
 			return nil
 		}
@@ -361,7 +361,7 @@ func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, 
 	}
 	ok, err := false, w.again.SeekSeq(seq)
 	if err == nil {
-		ok, err = w.again.ViewSoon(false, func(m wal.Message) error {
+		ok, err = w.again.ViewSoon(false, func(m *wal.Message) error {
 			d.Message = message(m).Clone()
 			return nil
 		})

@@ -116,52 +116,63 @@ func (r *Reader) Close() error {
 //
 // Errors: ctx.Err(), ErrClosed, a CorruptError, which comes again at each call
 // until Seek, and a GapError, which comes once.
-func (r *Reader) Next(ctx context.Context) (Message, error) {
+func (r *Reader) Next(ctx context.Context) (m Message, err error) {
 	for w := (waiter{r: r}); ; {
-		m, ok, err := r.try(ctx, w.spins())
+		ok, err := r.try(ctx, w.spins(), &m)
 		if ok || err != nil {
 			w.getUp()
 			return m, err
 		}
 		if err := w.wait(ctx); err != nil {
-			return Message{}, err
+			return m, err
 		}
 	}
 }
 
 // TryNext returns the next message if there is one. It does not wait. Memory and
 // errors are as of Next.
-func (r *Reader) TryNext() (m Message, ok bool, err error) { return r.try(context.Background(), false) }
+func (r *Reader) TryNext() (m Message, ok bool, err error) {
+	ok, err = r.try(context.Background(), false, &m)
+	return m, ok, err
+}
 
 // passEvery is after how many messages of other topics the context is looked at.
 const passEvery = 256
 
 // try is TryNext, ended by ctx before it takes a message. soon: it may spin a little.
-func (r *Reader) try(ctx context.Context, soon bool) (m Message, ok bool, err error) {
+func (r *Reader) try(ctx context.Context, soon bool, m *Message) (ok bool, err error) {
 	if r.closed {
-		return m, false, ErrClosed
+		return false, ErrClosed
 	}
 	for passed := 0; ; passed++ {
 		if passed%passEvery == 0 {
 			if err := ctx.Err(); err != nil {
-				return m, false, err
+				return false, err
 			}
 		}
-		w, ok, err := r.r.NextSoon(soon)
+		w, err := r.r.NextSoon(soon)
 		if err != nil {
-			return m, false, r.wrap(err)
+			return false, r.wrap(err)
 		}
-		if !ok {
-			return m, false, nil
+		if w == nil {
+			return false, nil
 		}
 		if r.topics.want(w.Meta) {
-			return message(w), true, nil
+			m.set(w)
+			return true, nil
 		}
 	}
 }
 
-func message(w wal.Message) Message {
-	return Message{Seq: Seq(w.Seq), Time: time.Unix(0, w.Time), Body: w.Body, meta: w.Meta}
+// set makes m the message w, whose memory it shares. Field by field, and in place: a
+// struct that was just written is copied slowly.
+func (m *Message) set(w *wal.Message) {
+	m.Seq, m.Time, m.Body, m.meta = Seq(w.Seq), time.Unix(0, w.Time), w.Body, w.Meta
+}
+
+func message(w *wal.Message) (m Message) {
+	m.set(w)
+	return m
 }
 
 // A topicFilter says which messages are wanted.
@@ -208,7 +219,7 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 			return err
 		}
 		seen := false
-		ok, err := r.r.ViewSoon(w.spins(), func(m wal.Message) error {
+		ok, err := r.r.ViewSoon(w.spins(), func(m *wal.Message) error {
 			if !r.topics.want(m.Meta) {
 				return nil
 			}
@@ -237,7 +248,8 @@ func (r *Reader) All(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		w := waiter{r: r}
 		for {
-			m, ok, err := r.try(ctx, false)
+			var m Message
+			ok, err := r.try(ctx, false, &m)
 			if ok && yield(m, nil) {
 				continue
 			}

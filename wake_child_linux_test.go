@@ -99,7 +99,7 @@ func beSleeper(ctx context.Context, dir string, in *bufio.Reader) (err error) {
 // nextCounting is Next, and tells how often it slept.
 func nextCounting(ctx context.Context, r *Reader) (m Message, slept int, err error) {
 	for w := (waiter{r: r}); ; {
-		m, ok, err := r.try(ctx, false)
+		ok, err := r.try(ctx, false, &m)
 		if ok || err != nil {
 			w.getUp()
 			return m, slept, err

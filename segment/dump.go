@@ -136,8 +136,11 @@ func (s *Segment) Frames() iter.Seq[Laid] {
 func (s *Segment) laid(l *Laid, c Cursor, whole bool) {
 	p := s.r.Bytes(c.Off, min(FrameHeader+l.Word.Length(), s.r.Len()-c.Off))
 	l.fill(p)
+	if whole {
+		_, reason := checkFrame(p, l.Word, c.Seq, s.Salt, false)
+		l.CRCMatches = reason == ""
+	}
 	var f Frame
-	l.CRCMatches = whole && f.decode(p, l.Word, c.Seq, s.Salt, false) == ""
 	f, l.Fault = s.Frame(c, l.Word)
 	if l.Fault == nil {
 		l.Fault = s.CheckPadding(c, l.Word, f)
@@ -149,22 +152,21 @@ func (s *Segment) laid(l *Laid, c Cursor, whole bool) {
 func (s *Segment) laidInner(l Laid, yield func(Laid) bool) (more bool) {
 	rest, at, seq := s.Content(l.Offset, l.Word), l.Offset+FrameHeader, l.Seq
 	for len(rest) >= FrameHeader {
-		one := Inner{rest: rest, seq: seq, salt: s.Salt}
-		reason := one.Next()
+		p, w, _, reason := checkInner(rest, seq, s.Salt)
 		i := Laid{Offset: at, Seq: seq, Word: getWord(rest), Inner: true, CRCMatches: reason == ""}
 		if reason != "" {
 			i.Fault = s.corrupt(at, "in a batch: %s", reason)
 		}
-		if one.next > 0 {
-			i.fill(rest[:FrameHeader+i.Word.Length()])
+		if p != nil {
+			i.fill(p)
 		}
 		if !yield(i) {
 			return false
 		}
-		if one.next == 0 {
+		if p == nil {
 			break // the word tells no size
 		}
-		rest, at, seq = rest[one.next:], at+one.next, seq+uint64(i.Word.Count())
+		rest, at, seq = rest[w.Size():], at+w.Size(), seq+uint64(w.Count())
 	}
 	return true
 }

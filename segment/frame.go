@@ -29,9 +29,12 @@ func (s *Segment) ReadFrame(f *Frame, c Cursor, w Word) error {
 	if c.Off+FrameHeader+w.Length() > s.Allocated() {
 		return s.corrupt(c.Off, "a frame of %d bytes runs past the allocated part of the segment", w.Size())
 	}
-	if reason := f.decode(s.r.Bytes(c.Off, FrameHeader+w.Length()), w, c.Seq, s.Salt, false); reason != "" {
+	p := s.r.Bytes(c.Off, FrameHeader+w.Length())
+	h, reason := checkFrame(p, w, c.Seq, s.Salt, false)
+	if reason != "" {
 		return s.corrupt(c.Off, "%s", reason)
 	}
+	f.set(p, w, h, c.Seq)
 	if f.Kind != KindBatch {
 		return nil
 	}
@@ -67,13 +70,14 @@ func (s *Segment) ReadMessage(c Cursor) (time int64, meta, body []byte, next int
 	return h.time, content[:h.metaLen():h.metaLen()], content[h.metaLen():], c.Off + w.Size(), true
 }
 
-// decode is the one decoder of frames. p is the frame without its padding, w
-// its word, loaded once.
-func (f *Frame) decode(p []byte, w Word, seq, salt uint64, inner bool) (reason string) {
-	h := getHeader(p)
+// checkFrame is the one judge of frames. p is the frame without its padding, w its word,
+// loaded once. It gives the frame's header, and why the frame is not sound; empty if it
+// is.
+func checkFrame(p []byte, w Word, seq, salt uint64, inner bool) (h frameHeader, reason string) {
+	h = getHeader(p)
 	content := p[FrameHeader:]
 	if h.metaLen() > len(content) {
-		return "the metadata is longer than the frame"
+		return h, "the metadata is longer than the frame"
 	}
 	covered := content // by its own checksum
 	switch {
@@ -81,29 +85,52 @@ func (f *Frame) decode(p []byte, w Word, seq, salt uint64, inner bool) (reason s
 	case h.kind() == KindBatch && h.metaLen() == 0 && len(content)%8 == 0 && !inner:
 		covered = nil // but by those of the frames in it
 	default:
-		return "no such kind of frame"
+		return h, "no such kind of frame"
 	}
 	if h.checksumOver(salt, seq, w, covered) != h.crc() {
-		return "the checksum does not match"
+		return h, "the checksum does not match"
 	}
+	return h, ""
+}
+
+// set makes f the frame p, which was checked.
+func (f *Frame) set(p []byte, w Word, h frameHeader, seq uint64) {
+	content := p[FrameHeader:]
 	f.Seq, f.Time, f.Count, f.Slot = seq, h.time, w.Count(), w.Slot()
 	f.Kind, f.Flags = h.kind(), h.flags()
 	f.Meta, f.Body = content[:h.metaLen():h.metaLen()], content[h.metaLen():]
-	return ""
+}
+
+// checkInner checks the frame that begins a rest of a batch's content, without its
+// padding p.
+func checkInner(rest []byte, seq, salt uint64) (p []byte, w Word, h frameHeader, reason string) {
+	if len(rest) < FrameHeader {
+		return nil, w, h, "no room for a frame"
+	}
+	w = getWord(rest)
+	if !w.Valid() || w.State() != Committed {
+		return nil, w, h, "the word is no committed frame's: " + w.String()
+	}
+	if w.Size() > int64(len(rest)) {
+		return nil, w, h, "a frame is longer than the batch"
+	}
+	p = rest[:FrameHeader+w.Length()]
+	h, reason = checkFrame(p, w, seq, salt, true)
+	return p, w, h, reason
 }
 
 // checkBatch verifies every inner frame before the first is handed out.
 func (s *Segment) checkBatch(f *Frame) (at int64, reason string) {
-	in, count := f.Inner(s.Salt), 0 // not in the loop, which would copy it at every turn
-	for ; ; count += in.frame.Count {
-		if reason := in.Next(); reason != "" {
-			return in.at, reason
+	seq, end := f.Seq, int64(len(f.Body))
+	for at < end {
+		_, w, _, reason := checkInner(f.Body[at:], seq, s.Salt)
+		if reason != "" {
+			return at, reason
 		}
-		if in.done {
-			break
-		}
+		at += w.Size()
+		seq += uint64(w.Count())
 	}
-	if count != f.Count {
+	if seq-f.Seq != uint64(f.Count) {
 		return 0, "the batch holds another number of messages than it says"
 	}
 	return 0, ""
@@ -111,7 +138,7 @@ func (s *Segment) checkBatch(f *Frame) (at int64, reason string) {
 
 // An Inner goes over the frames inside a batch, which alias the segment.
 type Inner struct {
-	rest  []byte
+	body  []byte
 	at    int64 // offset of the current frame within the batch's content
 	next  int64
 	seq   uint64
@@ -121,7 +148,7 @@ type Inner struct {
 }
 
 // Inner starts before the first frame of the batch f.
-func (f *Frame) Inner(salt uint64) Inner { return Inner{rest: f.Body, seq: f.Seq, salt: salt} }
+func (f *Frame) Inner(salt uint64) Inner { return Inner{body: f.Body, seq: f.Seq, salt: salt} }
 
 // Frame is the current inner frame, valid until Next.
 func (in *Inner) Frame() *Frame { return &in.frame }
@@ -132,26 +159,19 @@ func (in *Inner) Done() bool { return in.done }
 // Next decodes and verifies the next frame; the reason is empty when it is
 // sound. After the last one it sets Done.
 func (in *Inner) Next() (reason string) {
-	in.rest = in.rest[in.next-in.at:]
 	in.at = in.next
-	in.seq += uint64(in.frame.Count)
-	if len(in.rest) == 0 {
+	if in.at >= int64(len(in.body)) {
 		in.done, in.frame = true, Frame{}
 		return ""
 	}
-	if len(in.rest) < FrameHeader {
-		return "no room for a frame"
+	p, w, h, reason := checkInner(in.body[in.at:], in.seq, in.salt)
+	if reason != "" {
+		return reason
 	}
-	w := getWord(in.rest)
-	if !w.Valid() || w.State() != Committed {
-		return "the word is no committed frame's: " + w.String()
-	}
-	if w.Size() > int64(len(in.rest)) {
-		return "a frame is longer than the batch"
-	}
-	reason = in.frame.decode(in.rest[:FrameHeader+w.Length()], w, in.seq, in.salt, true)
+	in.frame.set(p, w, h, in.seq)
 	in.next = in.at + w.Size()
-	return reason
+	in.seq += uint64(w.Count())
+	return ""
 }
 
 // CheckPadding reports whether the padding behind the frame's content, and in a

@@ -25,6 +25,7 @@ type Reader struct {
 	ahead int64          // the offset at which the kernel is asked to read on
 
 	frame segment.Frame // the one at hand
+	seen  Message       // what View shows
 
 	run    []Message // copied ahead of Next
 	handed int       // so many of them were returned
@@ -181,7 +182,7 @@ func (r *Reader) committed(w segment.Word) (outcome, error) {
 }
 
 // nextInner gives the next message of the batch. Everything in it was verified
-// before the first was handed out.
+// before the first was handed out, which may be long ago: it is verified again.
 func (r *Reader) nextInner() (*segment.Frame, outcome) {
 	for {
 		reason := r.inner.Next()

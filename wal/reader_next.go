@@ -13,34 +13,43 @@ import (
 // Next returns the next message, verified and copied: Meta and Body are valid
 // until the next call. false without an error: there is none yet. A corrupt
 // frame is reported again at each call, until a seek; a GapError once.
-func (r *Reader) Next() (Message, bool, error) { return r.NextSoon(false) }
+func (r *Reader) Next() (Message, bool, error) {
+	m, err := r.NextSoon(false)
+	if m == nil {
+		return Message{}, false, err
+	}
+	return *m, true, nil
+}
 
 // NextSoon is Next, but with spin it waits for a message if there is none yet, for
-// some microseconds, spinning.
-func (r *Reader) NextSoon(spin bool) (Message, bool, error) {
+// some microseconds, spinning. It lends the message, until the next call, because each
+// copy of so many words costs as much as a checksum of some; nil: there is none yet.
+func (r *Reader) NextSoon(spin bool) (*Message, error) {
 	if r.handed == len(r.run) || r.l.gate.closed.Load() {
 		if err := r.fetch(spin); err != nil || len(r.run) == 0 {
-			return Message{}, false, err
+			return nil, err
 		}
 	}
 	m := &r.run[r.handed]
 	r.handed++
-	return *m, true, nil
+	return m, nil
 }
 
 // View calls fn with the next message in place: Meta and Body are the log's own
 // memory, or a copy, valid only until fn returns, and must not be written. fn must
 // not close the log. ok is false if there is no message yet.
-func (r *Reader) View(fn func(Message) error) (ok bool, err error) { return r.ViewSoon(false, fn) }
+func (r *Reader) View(fn func(Message) error) (ok bool, err error) {
+	return r.ViewSoon(false, func(m *Message) error { return fn(*m) })
+}
 
 // ViewSoon is View, as NextSoon is Next.
-func (r *Reader) ViewSoon(spin bool, fn func(Message) error) (ok bool, err error) {
+func (r *Reader) ViewSoon(spin bool, fn func(*Message) error) (ok bool, err error) {
 	if r.handed < len(r.run) || r.late != nil { // Next took more than it handed out
-		m, ok, err := r.Next()
-		if ok {
+		m, err := r.NextSoon(false)
+		if m != nil {
 			err = fn(m)
 		}
-		return ok, err
+		return m != nil, err
 	}
 	ticket, ok := r.l.gate.enter()
 	if !ok {
@@ -52,15 +61,14 @@ func (r *Reader) ViewSoon(spin bool, fn func(Message) error) (ok bool, err error
 			r.l.breakOff(ticket, nil, guard, recover(), &err)
 		}
 	}()
-	if spin {
-		r.poll()
-	}
-	var m Message
-	if ok = r.plain(&m); !ok {
-		ok, err = r.wanted(&m)
+	if ok = r.plain(&r.seen); !ok {
+		if spin {
+			r.poll()
+		}
+		ok, err = r.wanted(&r.seen)
 	}
 	if ok {
-		err = fn(m)
+		err = fn(&r.seen)
 	}
 	finished = true
 	mmap.Unprotect(guard)
@@ -98,9 +106,6 @@ func (r *Reader) fetch(poll bool) (err error) {
 		}
 	}()
 	r.buf = r.buf[:0]
-	if poll {
-		r.poll()
-	}
 	for len(r.run) < r.most {
 		n := len(r.run)
 		if n == cap(r.run) {
@@ -108,6 +113,9 @@ func (r *Reader) fetch(poll bool) (err error) {
 		}
 		m := &r.run[:n+1][n]
 		if !r.plain(m) {
+			if poll && n == 0 {
+				r.poll()
+			}
 			var ok bool
 			if ok, err = r.wanted(m); !ok {
 				r.most = max(n, 1)
