@@ -35,7 +35,7 @@ type Group struct {
 	closed bool
 	walk   walk
 	scan   scan
-	held   map[uint64]*Delivery // handed out by this Group, not finished; by ordinal
+	held   Delivery // the head of a list: handed out by this Group, not finished
 	clock  bootClock
 	gap    *GapError // to be told once
 	// syncing are those who use the file without mu.
@@ -70,7 +70,7 @@ func (q *Queue) Group(name string, o GroupOptions) (_ *Group, err error) {
 		}
 	}
 	g := &Group{
-		q: q, name: name, o: o, held: map[uint64]*Delivery{},
+		q: q, name: name, o: o,
 		owner: group.Owner{Slot: q.log.Slot(), Incarnation: q.log.Incarnation()},
 	}
 	if err := g.open(); err != nil {
@@ -188,8 +188,9 @@ func (g *Group) Close() error {
 		g.dirty.Stop()
 	}
 	err := group.Guarded(func() error {
-		for _, d := range g.held {
+		for d := g.held.after; d != nil; d = g.held.after {
 			d.ring.SendBack(&d.lease, 0)
+			d.over()
 		}
 		if g.walk.ring == nil {
 			return nil
@@ -200,7 +201,6 @@ func (g *Group) Close() error {
 		err = nil // whoever made the other base put it on disk
 	}
 	g.syncing.Wait()
-	g.held = nil
 	g.walk.close()
 	g.q.disown(g)
 	g.q.bed.rouse()
@@ -241,8 +241,9 @@ func (g *Group) checkpointSoon() {
 		g.mu.Lock()
 		ring := g.walk.ring
 		g.dirty = nil
-		for _, d := range g.held { // forgotten ones, whose lease another has
-			if !d.ring.Held(&d.lease) {
+		for d, next := g.held.after, (*Delivery)(nil); d != nil; d = next {
+			next = d.after
+			if !d.ring.Held(&d.lease) { // forgotten, and another has the lease
 				d.over()
 			}
 		}

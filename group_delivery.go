@@ -18,10 +18,44 @@ type Delivery struct {
 	ring  *group.Ring
 	lease group.Lease
 	done  bool
+	// Of the list of those that the Group handed out; both nil: it is not in it.
+	before, after *Delivery
 }
 
-func (g *Group) delivery(lease group.Lease, m Message) *Delivery {
-	return &Delivery{Message: m, g: g, ring: g.walk.ring, lease: lease}
+// A smallDelivery has room for what most messages are, so that one allocation is enough.
+type smallDelivery struct {
+	Delivery
+	room [160]byte
+}
+
+// delivery makes a delivery of a message, or without one if that is to be read yet, and
+// copies it.
+func (g *Group) delivery(lease group.Lease, m *wal.Message) (d *Delivery) {
+	switch {
+	case m == nil:
+		d = &Delivery{}
+	case len(m.Meta)+len(m.Body) <= len(smallDelivery{}.room):
+		s := &smallDelivery{}
+		d = &s.Delivery
+		d.set(m)
+		n := copy(s.room[:], m.Body)
+		all := n + copy(s.room[n:], m.Meta)
+		d.Body, d.meta = s.room[:n:n], s.room[n:all:all]
+	default:
+		d = &Delivery{Message: message(m).Clone()}
+	}
+	d.g, d.ring, d.lease = g, g.walk.ring, lease
+	return d
+}
+
+// hold puts a delivery into the list of those that were handed out. g.mu is held.
+func (g *Group) hold(d *Delivery) *Delivery {
+	d.before, d.after = &g.held, g.held.after
+	if d.after != nil {
+		d.after.before = d
+	}
+	g.held.after = d
+	return d
 }
 
 // Attempt is how often the message was handed out, this time included.
@@ -137,8 +171,12 @@ func (d *Delivery) usable() error {
 // over notes that the delivery is nobody's business any more. g.mu is held.
 func (d *Delivery) over() {
 	d.done = true
-	if n := d.lease.Ordinal; d.g.held[n] == d {
-		delete(d.g.held, n)
+	if d.before != nil {
+		d.before.after = d.after
+		if d.after != nil {
+			d.after.before = d.before
+		}
+		d.before, d.after = nil, nil
 	}
 }
 
@@ -164,9 +202,10 @@ func (d *Delivery) end(f func() bool) error {
 // may have to wait for it.
 const floorEvery = 64
 
-// finished raises the floor if that is due.
+// finished raises the floor if that is due, or if somebody waits for it: they said so
+// before they looked at what is finished for the last time.
 func (g *Group) finished(d *Delivery) {
-	if n := d.lease.Ordinal; n%floorEvery == floorEvery-1 || n == d.ring.Floor() {
+	if n := d.lease.Ordinal; n%floorEvery == floorEvery-1 || d.ring.RoomMayBeWanted() {
 		g.advance(d.ring)
 	}
 	g.checkpointSoon()

@@ -175,6 +175,7 @@ func (g *Group) startNow() (ring *group.Ring, n, seq uint64, err error) {
 			return nil, 0, 0, err
 		}
 		if n, seq, ok := ring.Start(); ok {
+			n, seq = ring.Reach(n, seq)
 			return ring, n, seq, nil
 		}
 		time.Sleep(10 * time.Microsecond)

@@ -155,7 +155,7 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 		if n < floor {
 			out = group.Taken // and finished
 		} else if lease, out = w.ring.Claim(n, m.Seq, g.owner, g.deadline(now, g.settings.Lease)); out == group.Claimed {
-			d = g.delivery(lease, message(m).Clone())
+			d = g.delivery(lease, m)
 		}
 		*w.seq(n) = m.Seq
 		return nil
@@ -187,8 +187,7 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 	if d == nil || g.useless(d, now) {
 		return nil, false, nil
 	}
-	g.held[d.lease.Ordinal] = d
-	return d, true, nil
+	return g.hold(d), true, nil
 }
 
 // passBy looks at an ordinal that somebody else claimed, from which on a scan covers it.
@@ -351,7 +350,7 @@ func (g *Group) died(word group.Word) (bool, error) {
 // there is nothing to deliver.
 func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, error) {
 	w := &g.walk
-	d := g.delivery(lease, Message{})
+	d := g.delivery(lease, nil)
 	if w.again == nil {
 		r, err := g.q.log.NewReader(false)
 		if err != nil {
@@ -389,8 +388,7 @@ func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, 
 	if g.useless(d, now) {
 		return nil, nil
 	}
-	g.held[d.lease.Ordinal] = d
-	return d, nil
+	return g.hold(d), nil
 }
 
 // givesUp tells why a message is handed out no more; empty if it is.

@@ -285,6 +285,19 @@ func (g *Ring) Start() (n, seq uint64, ok bool) {
 	return n, seq, g.Generation() == g.Base.Generation
 }
 
+// Reach goes from the floor n, whose message has at least the number seq, over what is
+// finished but not below the floor yet: the floor is raised in runs.
+func (g *Ring) Reach(n, seq uint64) (uint64, uint64) {
+	for range g.entries {
+		v := g.at(n, entrySeq).Load()
+		if Word(g.at(n, entryWord).Load()) != finishedWord(g.lap(n)) || v>>distBits != g.lap(n) {
+			break
+		}
+		n, seq = n+1, max(seq, g.Base.Seq+v&maxDistance+1)
+	}
+	return n, seq
+}
+
 // raiseMax makes a word v, unless it is more already.
 func raiseMax(w *atomic.Uint64, v uint64) {
 	for {
@@ -325,6 +338,9 @@ func (g *Ring) SetPaused(on bool) {
 // WantRoom notes that somebody waits for the floor to rise.
 func (g *Ring) WantRoom() { g.word(grpWanted).Store(1) }
 
+// RoomMayBeWanted reports whether it is worth to raise the floor for somebody.
+func (g *Ring) RoomMayBeWanted() bool { return g.word(grpWanted).Load() != 0 }
+
 // RoomWanted reports whether somebody waits for the floor to rise, and takes the note
 // away: the caller wakes them.
 func (g *Ring) RoomWanted() bool {
@@ -334,6 +350,23 @@ func (g *Ring) RoomWanted() bool {
 
 // Guarded runs f, which uses a ring, and makes an error of a fault in the mapped file.
 func Guarded(f func() error) (err error) {
-	defer mmap.Recover(mmap.Protect(), &err)
-	return f()
+	guard, done := mmap.Protect(), false
+	defer func() {
+		if !done {
+			breakOff(guard, recover(), &err)
+		}
+	}()
+	err = f()
+	done = true
+	mmap.Unprotect(guard)
+	return err
+}
+
+// breakOff makes an error of the panic p if that was a fault in a mapping, and passes it
+// on if not. Who comes to the end without one does not pay for it.
+func breakOff(guard bool, p any, err *error) {
+	defer mmap.Recover(guard, err)
+	if p != nil {
+		panic(p)
+	}
 }
