@@ -49,6 +49,12 @@ func beWorker(ctx context.Context, dir string, in *bufio.Reader) (err error) {
 		_, _ = io.Copy(io.Discard, in)
 		stop()
 	}()
+	takes := time.Duration(0)
+	if work := os.Getenv("WALQ_TEST_WORK"); work != "" {
+		if takes, err = time.ParseDuration(work); err != nil {
+			return err
+		}
+	}
 	fmt.Println("ready")
 	for d, err := range g.All(ctx) {
 		if ctx.Err() != nil {
@@ -57,18 +63,19 @@ func beWorker(ctx context.Context, dir string, in *bufio.Reader) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := work(d, log); err != nil {
+		if err := work(d, takes, log); err != nil {
 			return fmt.Errorf("message %d: %w", d.Seq, err)
 		}
 	}
 	return nil
 }
 
-// work is what a worker does with a message: one that begins with "again" it sends back
-// at first, with a delay.
-func work(d *Delivery, log io.Writer) (err error) {
+// work is what a worker does with a message, for so long: one that begins with "again"
+// it sends back at first, with a delay.
+func work(d *Delivery, takes time.Duration, log io.Writer) (err error) {
 	body := string(d.Body)
 	fmt.Fprintf(log, "got %d %d %d\n", d.Seq, d.Attempt(), monotonic()) // one write: a kill leaves it whole
+	time.Sleep(takes)
 	switch {
 	case strings.HasPrefix(body, "poison"):
 		self, _ := os.FindProcess(os.Getpid())
