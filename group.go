@@ -36,11 +36,11 @@ type Group struct {
 	walk   walk
 	scan   scan
 	held   Delivery // the head of a list: handed out by this Group, not finished
-	clock  bootClock
+	clock  groupClock
 	gap    *GapError // to be told once
 	// syncing are those who use the file without mu.
 	syncing sync.WaitGroup
-	dirty   *time.Timer // a checkpoint is due
+	dirty   timer // a checkpoint is due
 }
 
 // A walk counts the group's messages along the log.
@@ -70,7 +70,7 @@ func (q *Queue) Group(name string, o GroupOptions) (_ *Group, err error) {
 		}
 	}
 	g := &Group{
-		q: q, name: name, o: o,
+		q: q, name: name, o: o, clock: groupClock{times: q.times},
 		owner: group.Owner{Slot: q.log.Slot(), Incarnation: q.log.Incarnation()},
 	}
 	if err := g.open(); err != nil {
@@ -100,7 +100,8 @@ func (g *Group) open() error {
 		if berr != nil {
 			return berr
 		}
-		id := group.Identity{Queue: g.q.log.Queue(), Created: time.Now().UnixNano(), Entries: g.o.entries(), Topic: g.o.Topic}
+		now, _ := g.q.times.now()
+		id := group.Identity{Queue: g.q.log.Queue(), Created: now.UnixNano(), Entries: g.o.entries(), Topic: g.o.Topic}
 		s := g.o.settings()
 		if err := checkLimits(s); err != nil {
 			return err
@@ -237,7 +238,7 @@ func (g *Group) checkpointSoon() {
 	if g.dirty != nil {
 		return
 	}
-	g.dirty = time.AfterFunc(checkpointEvery, func() {
+	g.dirty = g.q.times.afterFunc(checkpointEvery, func() {
 		g.mu.Lock()
 		ring := g.walk.ring
 		g.dirty = nil
@@ -266,23 +267,8 @@ func (g *Group) checkpointSoon() {
 // finished since then are handed out again.
 const checkpointEvery = time.Second
 
-// A bootClock reads the time since boot without a system call: it counts on from the
-// last one. A suspension of the machine shows with the next.
-type bootClock struct {
-	set  time.Time
-	boot time.Duration
-}
-
-func (c *bootClock) now(now time.Time) time.Duration {
-	if d := now.Sub(c.set); !c.set.IsZero() && d >= 0 && d < time.Second {
-		return c.boot + d
-	}
-	c.set, c.boot = now, wal.SinceBoot()
-	return c.boot
-}
-
 // deadline is when a lease that begins now ends, in milliseconds since the boot.
-func (g *Group) deadline(now time.Time, lease time.Duration) int64 {
+func (g *Group) deadline(now moment, lease time.Duration) int64 {
 	const most = math.MaxInt64 / int64(time.Millisecond) / 2 // so that it can be compared
-	return min(g.clock.now(now).Milliseconds()+min(lease.Milliseconds()+1, most), most)
+	return min(now.boot.Milliseconds()+min(lease.Milliseconds()+1, most), most)
 }

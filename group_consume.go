@@ -162,11 +162,11 @@ func (g *Group) backOff(n int) time.Duration {
 func (g *Group) keepLease(d *Delivery) (end func()) {
 	var mu sync.Mutex // over timer and over
 	var over bool
-	var timer *time.Timer
+	var timer timer
 	every := max(g.settings.Lease/3, time.Millisecond)
 	mu.Lock()
 	defer mu.Unlock()
-	timer = time.AfterFunc(every, func() {
+	timer = g.q.times.afterFunc(every, func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if !over && d.Extend(0) == nil {
@@ -258,5 +258,5 @@ func (g *Group) spin() time.Duration {
 func (g *Group) untilScan() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return max(time.Until(g.scan.next), time.Millisecond)
+	return max(g.scan.next-g.clock.now().boot, time.Millisecond)
 }

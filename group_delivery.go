@@ -101,11 +101,13 @@ func (d *Delivery) AckSync(ctx context.Context) error {
 //
 // Errors are as of Ack.
 func (d *Delivery) Nak(delay time.Duration) error {
-	due := int64(0)
-	if delay > 0 {
-		due = time.Now().UnixMilli() + delay.Milliseconds() + 1
-	}
-	err := d.end(func() bool { return d.ring.SendBack(&d.lease, due) })
+	err := d.end(func() bool {
+		due := int64(0)
+		if delay > 0 {
+			due = d.g.clock.now().wall.UnixMilli() + delay.Milliseconds() + 1
+		}
+		return d.ring.SendBack(&d.lease, due)
+	})
 	if err == nil {
 		d.g.q.log.Wake(wal.WaitGroup)
 	}
@@ -149,7 +151,7 @@ func (d *Delivery) Extend(lease time.Duration) error {
 		lease = g.settings.Lease
 	}
 	return group.Guarded(func() error {
-		if !d.ring.Extend(&d.lease, g.deadline(time.Now(), lease)) {
+		if !d.ring.Extend(&d.lease, g.deadline(g.clock.now(), lease)) {
 			d.over()
 			return ErrLeaseLost
 		}
@@ -215,9 +217,9 @@ func (g *Group) finished(d *Delivery) {
 // appended it is sent back, to be tried again. g.mu is held.
 func (g *Group) giveUp(d *Delivery, reason string) error {
 	if g.dead.path != "" {
-		d.ring.Extend(&d.lease, g.deadline(time.Now(), max(g.settings.Lease, 2*deadPatience)))
+		d.ring.Extend(&d.lease, g.deadline(g.clock.now(), max(g.settings.Lease, 2*deadPatience)))
 		if err := g.dead.put(d, reason); err != nil {
-			d.ring.SendBack(&d.lease, time.Now().Add(deadPatience).UnixMilli())
+			d.ring.SendBack(&d.lease, g.clock.now().wall.Add(deadPatience).UnixMilli())
 			g.q.log.Wake(wal.WaitGroup)
 			return fmt.Errorf("message %d: %w: %w", d.Seq, ErrDeadLetter, err)
 		}

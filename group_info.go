@@ -218,5 +218,6 @@ func (g *Group) oldestUnfinished(p progress) time.Duration {
 			return 0
 		}
 	}
-	return max(time.Since(time.Unix(0, at)), 0)
+	now, _ := g.q.times.now()
+	return max(now.Sub(time.Unix(0, at)), 0)
 }

@@ -28,9 +28,9 @@ const (
 
 // A scan is what a consumer knows of the messages in flight.
 type scan struct {
-	seen  uint64    // the ring's retries when the last scan began
-	from  uint64    // where it stopped, having found something; 0: it came to its end
-	next  time.Time // when to look again, whatever happens
+	seen  uint64        // the ring's retries when the last scan began
+	from  uint64        // where it stopped, having found something; 0: it came to its end
+	next  time.Duration // when to look again, whatever happens; since the boot
 	shy   map[uint64]doubt
 	alive map[group.Owner]bool // of the present pass
 }
@@ -38,7 +38,7 @@ type scan struct {
 // A doubt is a lease whose end is not known.
 type doubt struct {
 	word  group.Word
-	since time.Time
+	since time.Duration // by how long the machine ran
 }
 
 // stepsAtOnce is how many messages a consumer steps over, or looks at again, before it
@@ -94,13 +94,13 @@ func (g *Group) next(last bool) (d *Delivery, more bool, err error) {
 		g.gap = nil
 		return nil, false, gap
 	}
-	now := time.Now()
+	now := g.clock.now()
 	if w.ring.Paused() {
-		g.scan.next = now.Add(time.Second)
+		g.scan.next = now.boot + time.Second
 		return nil, false, nil
 	}
 	for range stepsAtOnce {
-		if last || g.scan.from != 0 || w.ring.Retries() != g.scan.seen || !now.Before(g.scan.next) {
+		if last || g.scan.from != 0 || w.ring.Retries() != g.scan.seen || now.boot >= g.scan.next {
 			if d, more, err := g.rescan(now); more || d != nil || err != nil {
 				return d, more, err
 			}
@@ -129,7 +129,7 @@ func (g *Group) advance(ring *group.Ring) uint64 {
 
 // fresh claims the next message that nobody had. done is false if the caller is to
 // call again: the message was another's, or of no use any more, or the walk is old.
-func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
+func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 	w := &g.walk
 	n := w.at
 	floor := w.ring.Floor()
@@ -191,13 +191,13 @@ func (g *Group) fresh(now time.Time) (d *Delivery, done bool, err error) {
 }
 
 // passBy looks at an ordinal that somebody else claimed, from which on a scan covers it.
-func (g *Group) passBy(n uint64, now time.Time) {
+func (g *Group) passBy(n uint64, now moment) {
 	switch look, ok := g.walk.ring.Look(n); {
 	case !ok || look.Word.State() == group.Finished:
 	case look.Word.State() == group.Leased:
-		g.scan.soon(now.Add(deathWatch))
+		g.scan.soon(now.boot + deathWatch)
 	default:
-		g.scan.next = now
+		g.scan.next = now.boot
 	}
 }
 
@@ -217,17 +217,17 @@ func (g *Group) strideTo(n, seq uint64) error {
 }
 
 // useless deals with a message that is not to be delivered, or not yet.
-func (g *Group) useless(d *Delivery, now time.Time) bool {
+func (g *Group) useless(d *Delivery, now moment) bool {
 	if len(d.meta) == 0 {
 		return false
 	}
-	if t := d.Expire(); !t.IsZero() && !t.After(now) {
+	if t := d.Expire(); !t.IsZero() && !t.After(now.wall) {
 		if d.ring.Finish(&d.lease) {
 			g.finished(d)
 		}
 		return true
 	}
-	if t := d.NotBefore(); t.After(now) {
+	if t := d.NotBefore(); t.After(now.wall) {
 		d.ring.Delay(&d.lease, t.UnixMilli()+1)
 		g.q.log.Wake(wal.WaitGroup) // so that others know when to look
 		return true
@@ -237,12 +237,12 @@ func (g *Group) useless(d *Delivery, now time.Time) bool {
 
 // rescan looks over what is in flight for something to hand out again. more: it gave
 // something up instead, and has to be called again.
-func (g *Group) rescan(now time.Time) (d *Delivery, more bool, err error) {
+func (g *Group) rescan(now moment) (d *Delivery, more bool, err error) {
 	w, s := &g.walk, &g.scan
 	floor := g.advance(w.ring)
 	n := max(floor, w.first)
 	if s.from == 0 {
-		s.seen, s.next = w.ring.Retries(), now.Add(time.Second)
+		s.seen, s.next = w.ring.Retries(), now.boot+time.Second
 		s.alive = map[group.Owner]bool{}
 		maps.DeleteFunc(s.shy, func(n uint64, _ doubt) bool { return n < floor })
 	} else {
@@ -274,14 +274,14 @@ func (g *Group) rescan(now time.Time) (d *Delivery, more bool, err error) {
 
 // due is the word of an ordinal that may be handed out again, Ready or Waiting; 0 if it
 // may not, or not yet.
-func (g *Group) due(n uint64, look group.Look, now time.Time) (group.Word, error) {
+func (g *Group) due(n uint64, look group.Look, now moment) (group.Word, error) {
 	s, word := &g.scan, look.Word
 	switch word.State() {
 	case group.Ready:
 		return word, nil
 	case group.Waiting:
-		if wait := look.Ends - now.UnixMilli(); look.Known && wait > 0 {
-			s.soon(now.Add(millis(wait)))
+		if wait := look.Ends - now.wall.UnixMilli(); look.Known && wait > 0 {
+			s.soon(now.boot + millis(wait))
 			return 0, nil
 		}
 		return word, nil
@@ -290,20 +290,20 @@ func (g *Group) due(n uint64, look group.Look, now time.Time) (group.Word, error
 	if err != nil {
 		return 0, err
 	}
-	left := millis(look.Ends - g.clock.now(now).Milliseconds())
+	left := millis(look.Ends - now.boot.Milliseconds())
 	if !look.Known {
 		if d := s.shy[n]; d.word != word {
 			if s.shy == nil {
 				s.shy = map[uint64]doubt{}
 			}
-			s.shy[n] = doubt{word, now}
+			s.shy[n] = doubt{word, now.ran}
 		}
-		left = shyLease - now.Sub(s.shy[n].since)
+		left = shyLease - (now.ran - s.shy[n].since)
 	}
 	if !died && left > 0 {
-		s.soon(now.Add(left))
+		s.soon(now.boot + left)
 		if !word.OwnedBy(g.owner) {
-			s.soon(now.Add(deathWatch))
+			s.soon(now.boot + deathWatch)
 		}
 		return 0, nil
 	}
@@ -320,8 +320,8 @@ func (g *Group) due(n uint64, look group.Look, now time.Time) (group.Word, error
 // millis is a duration, no longer than anybody plans ahead here.
 func millis(n int64) time.Duration { return time.Duration(min(n, 3_600_000)) * time.Millisecond }
 
-func (s *scan) soon(t time.Time) {
-	if t.Before(s.next) {
+func (s *scan) soon(t time.Duration) {
+	if t < s.next {
 		s.next = t
 	}
 }
@@ -348,7 +348,7 @@ func (g *Group) died(word group.Word) (bool, error) {
 
 // again makes a delivery of a message that was handed out before, or gives it up. nil:
 // there is nothing to deliver.
-func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, error) {
+func (g *Group) again(lease group.Lease, seq uint64, now moment) (*Delivery, error) {
 	w := &g.walk
 	d := g.delivery(lease, nil)
 	if w.again == nil {
@@ -375,7 +375,7 @@ func (g *Group) again(lease group.Lease, seq uint64, now time.Time) (*Delivery, 
 		err = fmt.Errorf("message %d cannot be read again", seq)
 		fallthrough
 	case err != nil:
-		w.ring.SendBack(&d.lease, now.Add(time.Second).UnixMilli())
+		w.ring.SendBack(&d.lease, now.wall.Add(time.Second).UnixMilli())
 		return nil, err
 	}
 	w.ring.CountRedelivered()

@@ -45,6 +45,7 @@ type Queue struct {
 	log    *wal.Log
 	bed    *bedroom
 	logger *slog.Logger // nil: nothing is logged
+	times  times        // of its groups
 
 	mu     sync.Mutex
 	groups map[*Group]struct{} // open ones; nil once the queue is closed
@@ -72,7 +73,7 @@ func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
 	if err := bed.furnish(log); err != nil && o.Logger != nil {
 		o.Logger.Warn("walq: readers poll, nobody can wake them", "queue", log.Path(), "err", err)
 	}
-	return &Queue{log: log, bed: bed, logger: o.Logger, groups: map[*Group]struct{}{}}, nil
+	return &Queue{log: log, bed: bed, logger: o.Logger, times: realTimes{}, groups: map[*Group]struct{}{}}, nil
 }
 
 // ID is the queue's identity: (ID, Seq) names a message for good, and so makes a

@@ -1,0 +1,73 @@
+package walq
+
+import (
+	"time"
+
+	"github.com/walq/walq/wal"
+)
+
+// times are the clocks by which groups decide. Tests set their own before they open a
+// group.
+type times interface {
+	// now reads the wall clock, and for how long the machine ran since some moment: that
+	// is never set, and stands still while the machine is suspended.
+	now() (wall time.Time, ran time.Duration)
+	// sinceBoot counts the time for which the machine was suspended too. It is a system
+	// call.
+	sinceBoot() time.Duration
+	// afterFunc is time.AfterFunc.
+	afterFunc(d time.Duration, f func()) timer
+}
+
+// A timer is what a group needs of a time.Timer.
+type timer interface {
+	Stop() bool
+	Reset(d time.Duration) bool
+}
+
+type realTimes struct{}
+
+var processBegan = time.Now()
+
+func (realTimes) now() (time.Time, time.Duration) {
+	t := time.Now()
+	return t, t.Sub(processBegan)
+}
+
+func (realTimes) sinceBoot() time.Duration { return wal.SinceBoot() }
+
+func (realTimes) afterFunc(d time.Duration, f func()) timer { return time.AfterFunc(d, f) }
+
+// A moment is a time by all clocks, each for what it is good for.
+type moment struct {
+	wall time.Time     // when messages are due or expire: those times survive the machine
+	boot time.Duration // when leases end, and when to look: all processes read the same
+	ran  time.Duration // how long we watch somebody: suspended, he could do nothing
+}
+
+// A groupClock gives moments without a system call: the time since boot counts on from
+// when it was read last.
+type groupClock struct {
+	times times
+	read  moment // zero: never
+}
+
+const (
+	// bootEvery is how long it counts on at most.
+	bootEvery = time.Second
+	// suspended is how much further than the machine ran the wall clock may go without
+	// the time since boot being read anew: a suspension moves both, an adjustment of the
+	// wall clock that is gradual neither.
+	suspended = time.Millisecond
+)
+
+func (c *groupClock) now() moment {
+	wall, ran := c.times.now()
+	gone := ran - c.read.ran
+	set := time.Duration(wall.UnixNano()-c.read.wall.UnixNano()) - gone
+	if gone < 0 || gone >= bootEvery || set.Abs() >= suspended || c.read.wall.IsZero() {
+		c.read = moment{wall, c.times.sinceBoot(), ran}
+		return c.read
+	}
+	return moment{wall, c.read.boot + gone, ran}
+}
