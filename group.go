@@ -38,6 +38,9 @@ type Group struct {
 	held   Delivery // the head of a list: handed out by this Group, not finished
 	clock  groupClock
 	gap    *GapError // to be told once
+	// room is for small deliveries to come; roomFor how many were allocated last.
+	room    []smallDelivery
+	roomFor int
 	// syncing are those who use the file without mu.
 	syncing sync.WaitGroup
 	dirty   timer // a checkpoint is due

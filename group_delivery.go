@@ -28,6 +28,20 @@ type smallDelivery struct {
 	room [160]byte
 }
 
+// mostAtOnce is how many of them are allocated together at most; one that is kept keeps
+// as many. Their number doubles from one, so that who receives little allocates little.
+const mostAtOnce = 16
+
+// small is a new smallDelivery.
+func (g *Group) small() (s *smallDelivery) {
+	if len(g.room) == 0 {
+		g.roomFor = min(max(2*g.roomFor, 1), mostAtOnce)
+		g.room = make([]smallDelivery, g.roomFor)
+	}
+	s, g.room = &g.room[0], g.room[1:]
+	return s
+}
+
 // delivery makes a delivery of a message, or without one if that is to be read yet, and
 // copies it.
 func (g *Group) delivery(lease group.Lease, m *wal.Message) (d *Delivery) {
@@ -35,7 +49,7 @@ func (g *Group) delivery(lease group.Lease, m *wal.Message) (d *Delivery) {
 	case m == nil:
 		d = &Delivery{}
 	case len(m.Meta)+len(m.Body) <= len(smallDelivery{}.room):
-		s := &smallDelivery{}
+		s := g.small()
 		d = &s.Delivery
 		d.set(m)
 		n := copy(s.room[:], m.Body)

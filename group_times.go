@@ -12,6 +12,8 @@ type times interface {
 	// now reads the wall clock, and for how long the machine ran since some moment: that
 	// is never set, and stands still while the machine is suspended.
 	now() (wall time.Time, ran time.Duration)
+	// ran is the second of the two alone, for half the price.
+	ran() time.Duration
 	// sinceBoot counts the time for which the machine was suspended too. It is a system
 	// call.
 	sinceBoot() time.Duration
@@ -34,6 +36,8 @@ func (realTimes) now() (time.Time, time.Duration) {
 	return t, t.Sub(processBegan)
 }
 
+func (realTimes) ran() time.Duration { return time.Since(processBegan) }
+
 func (realTimes) sinceBoot() time.Duration { return wal.SinceBoot() }
 
 func (realTimes) afterFunc(d time.Duration, f func()) timer { return time.AfterFunc(d, f) }
@@ -49,10 +53,15 @@ type moment struct {
 // when it was read last.
 type groupClock struct {
 	times times
-	read  moment // zero: never
+	read  moment // when the time since boot was read last; zero: never
+	last  moment // when the wall clock was read last
 }
 
 const (
+	// wallEvery is how long the wall clock counts on by how long the machine ran. A
+	// suspension is seen so much later: what is leased meanwhile ends as if it had been
+	// leased before.
+	wallEvery = time.Millisecond
 	// bootEvery is how long it counts on at most.
 	bootEvery = time.Second
 	// suspended is how much further than the machine ran the wall clock may go without
@@ -62,12 +71,17 @@ const (
 )
 
 func (c *groupClock) now() moment {
+	if gone := c.times.ran() - c.last.ran; gone >= 0 && gone < wallEvery && !c.last.wall.IsZero() {
+		return moment{c.last.wall.Add(gone), c.last.boot + gone, c.last.ran + gone}
+	}
 	wall, ran := c.times.now()
 	gone := ran - c.read.ran
 	set := time.Duration(wall.UnixNano()-c.read.wall.UnixNano()) - gone
 	if gone < 0 || gone >= bootEvery || set.Abs() >= suspended || c.read.wall.IsZero() {
 		c.read = moment{wall, c.times.sinceBoot(), ran}
-		return c.read
+		c.last = c.read
+	} else {
+		c.last = moment{wall, c.read.boot + gone, ran}
 	}
-	return moment{wall, c.read.boot + gone, ran}
+	return c.last
 }
