@@ -16,7 +16,7 @@ import (
 // groupSteps are those that a worker comes to.
 func groupSteps() (ids []step.ID) {
 	for _, id := range step.IDs() {
-		if strings.HasPrefix(id.String(), "Group") && !strings.HasPrefix(id.String(), "GroupBase") && id != step.GroupRingReset && id != step.GroupFloorSet {
+		if strings.HasPrefix(id.String(), "Group") && !strings.HasPrefix(id.String(), "GroupBase") && id != step.GroupCheckpointReady && id != step.GroupRingReset && id != step.GroupFloorSet {
 			ids = append(ids, id)
 		}
 	}

@@ -39,9 +39,9 @@ type Mark struct {
 	Seq    uint64
 }
 
-// A Before is what is finished by the base that counted last.
+// A Before is what is finished by the bases that there were.
 type Before struct {
-	Base     Base
+	Base     Base            // the newest, which may have never come into force
 	From     uint64          // a sequence number below which all is finished
 	Finished map[uint64]bool // and these behind it
 }
@@ -50,45 +50,130 @@ type Before struct {
 // moments; what it says here was so at one of them.
 func (g *File) Before() (was Before, err error) {
 	defer mmap.Recover(mmap.Protect(), &err)
-	if was.Base, err = g.newestBase(); err != nil {
+	s, err := g.bases()
+	if err != nil {
 		return was, err
 	}
-	was.From = was.Base.Seq
-	if rec, _, _, err := newestRecord(g.r.Bytes(grpCheckpoint, 2*recordSpacing), recordBytes, recordSpacing); err == nil {
-		if seq, base := decodeCheckpoint(rec); base == was.Base.Generation {
-			was.From = max(was.From, seq)
-		}
-	}
-	was.Finished = map[uint64]bool{}
-	ring := g.countedBy()
-	for i := range ring.entries {
-		ring.noteFinished(i, Word(ring.at(i, entryWord).Load()), was.Finished)
-	}
-	return was, nil
+	return s.all(), nil
 }
 
-// countedBy is the ring by the base that its entries were claimed in: the newest one,
-// or that before it if somebody died who was making the newest.
-func (g *File) countedBy() *Ring {
-	both, counts := g.r.Bytes(grpBase, 2*recordSpacing), g.r.Word(grpGeneration).Load()
-	newest, _ := g.newestBase()
+// bases are those that something in the ring may be of. Two records alternate: the
+// newest, and the one before it. The lap of an entry tells which of them it belongs to.
+type bases struct {
+	newest *Ring
+	before *Ring // nil: there is no record of it
+	// pending: the newest is not in force. Its maker died, or is at work; or the power
+	// went, and the generation is of an earlier moment than the record.
+	pending bool
+}
+
+func (g *File) bases() (s bases, err error) {
+	newest, err := g.newestBase()
+	if err != nil {
+		return s, err
+	}
+	s.newest = &Ring{g.r, uint64(g.Entries), newest}
+	s.pending = newest.Generation != s.newest.Generation()
+	both := g.r.Bytes(grpBase, 2*recordSpacing)
 	for i := range 2 {
 		rec := bytes.Clone(both[i*recordSpacing : i*recordSpacing+recordBytes])
-		if b := decodeBase(rec); validRecord(rec) && b.Generation == counts {
-			newest = b
+		if b := decodeBase(rec); validRecord(rec) && b.Generation < newest.Generation {
+			s.before = &Ring{g.r, uint64(g.Entries), b}
 		}
 	}
-	return &Ring{g.r, uint64(g.Entries), newest}
+	return s, nil
 }
 
-// noteFinished notes the message of an entry whose word is w, if it is finished, of the
-// ring's base.
-func (g *Ring) noteFinished(i uint64, w Word, finished map[uint64]bool) {
-	v := g.at(i, entrySeq).Load()
-	behind := (w.lap() - g.lap(g.Base.Ordinal)) & (1<<lapBits - 1)
-	if w.State() == Finished && behind < 1<<(lapBits-1) && v>>distBits == w.lap() {
-		finished[g.Base.Seq+v&maxDistance] = true
+// of is the ring by the base that an entry of this lap belongs to; nil if that is one
+// before both.
+func (s bases) of(lap uint64) *Ring {
+	for _, ring := range []*Ring{s.newest, s.before} {
+		if ring != nil && ring.covers(lap) {
+			return ring
+		}
 	}
+	return nil
+}
+
+// covers reports whether a lap is not before that of the base's ordinal.
+func (g *Ring) covers(lap uint64) bool {
+	return (lap-g.lap(g.Base.Ordinal))&(1<<lapBits-1) < 1<<(lapBits-1)
+}
+
+// all is what is finished.
+func (s bases) all() Before {
+	was := Before{s.newest.Base, s.from(), map[uint64]bool{}}
+	for i := range s.newest.entries {
+		s.noteFinished(i, Word(s.newest.at(i, entryWord).Load()), was.Finished)
+	}
+	return was
+}
+
+// from is a sequence number below which all is finished. While the newest base is not in
+// force, whoever makes it has not returned, and what was finished by the one before
+// counts, even if the newest goes back behind that.
+func (s bases) from() uint64 {
+	from := s.newest.reached(math.MaxUint64)
+	if s.pending && s.before != nil {
+		from = max(from, s.before.reached(s.newest.Base.Ordinal))
+	}
+	return from
+}
+
+// reached is a sequence number below which all is finished by the base, as far as what
+// the file holds says. Each of these words may be of another moment, and was true then.
+// Ordinals from end on are of another base.
+func (g *Ring) reached(end uint64) uint64 {
+	from := g.Base.Seq
+	both := g.r.Bytes(grpCheckpoint, 2*recordSpacing)
+	for i := range 2 {
+		rec := bytes.Clone(both[i*recordSpacing : i*recordSpacing+recordBytes])
+		if seq, base := decodeCheckpoint(rec); validRecord(rec) && base == g.Base.Generation {
+			from = max(from, seq)
+		}
+	}
+	if passed := g.word(grpPassed).Load(); g.isOurs(passed) {
+		from = max(from, g.Base.Seq+passed&(1<<passedBits-1))
+	}
+	if n := g.Floor(); n > g.Base.Ordinal && n < end {
+		if v := g.at(n-1, entrySeq).Load(); v>>distBits == g.lap(n-1) {
+			from = max(from, g.Base.Seq+v&maxDistance+1)
+		}
+	}
+	return from
+}
+
+// isOurs reports whether a word passed is of the base.
+func (g *Ring) isOurs(passed uint64) bool {
+	return passed>>passedBits == g.Base.Generation&(1<<(64-passedBits)-1)
+}
+
+// noteFinished notes the message of an entry whose word is w, if it is finished.
+func (s bases) noteFinished(i uint64, w Word, finished map[uint64]bool) {
+	v := s.newest.at(i, entrySeq).Load()
+	if w.State() != Finished || v>>distBits != w.lap() {
+		return // what emptied the entry leaves the lap of the message as it was
+	}
+	if ring := s.of(w.lap()); ring != nil {
+		finished[ring.Base.Seq+v&maxDistance] = true
+	}
+}
+
+// forget makes what the ring holds of a base that is not in force count for nothing.
+// Whoever overwrites the record of that base does so first, and what the records
+// explained that are overwritten is not on the disk any more either: else the ring
+// would be read by a base that it is not of.
+func (s bases) forget() error {
+	ring := s.newest
+	for i := range ring.entries {
+		lap, v := Word(ring.at(i, entryWord).Load()).lap(), ring.at(i, entrySeq)
+		if s.pending && ring.covers(lap) && v.Load()>>distBits == lap {
+			v.Store((lap ^ 1<<(lapBits-1)) << distBits) // no lap that any base is near
+		}
+	}
+	err := ring.r.Flush(grpFloor, ring.r.Len()-grpFloor)
+	step.At(step.GroupBaseForgotten)
+	return err
 }
 
 // Rebase gives the group another base, which begins at b.Seq; its ordinal and
@@ -101,71 +186,98 @@ func (g *Ring) noteFinished(i uint64, w Word, finished map[uint64]bool) {
 // Errors: ErrBusy, and those of the functions.
 func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks func(b Base, finished map[uint64]bool) ([]Mark, error)) error {
 	return g.locked(lockBase, lockPatience, func() error {
-		was, err := g.Before()
+		s, err := g.bases()
 		if err != nil {
 			return err
 		}
+		was := s.all()
 		b, ok, err := choose(was)
 		if err != nil || !ok {
 			return err
 		}
-		return g.rebase(b, was.Finished, marks)
-	})
-}
-
-func (g *File) rebase(b Base, finished map[uint64]bool, marks func(Base, map[uint64]bool) ([]Mark, error)) error {
-	old := g.countedBy()
-	ring := &Ring{r: g.r, entries: uint64(g.Entries)}
-	for done := false; !done; {
-		near := ring.Floor() / ring.entries
-		top := ring.topLap(near)
-		b.Ordinal = (top + 3) * ring.entries
-		if err := g.writeBase(&b); err != nil {
+		if err := s.forget(); err != nil {
 			return err
 		}
-		ring.Base = b
-		step.At(step.GroupBaseWritten)
-		done = ring.reset(near, top, func(i uint64, w Word) { old.noteFinished(i, w, finished) })
-	}
-	if marks != nil {
-		all, err := marks(b, finished)
+		ring, err := g.empty(s, b, was.Finished)
 		if err != nil {
 			return err
 		}
-		for _, m := range all {
-			if n := b.Ordinal + uint64(m.Behind); uint64(m.Behind) < ring.Window() && ring.Fits(m.Seq) {
-				ring.at(n, entrySeq).Store(ring.seqWord(n, m.Seq))
-				ring.at(n, entryWord).Store(uint64(finishedWord(ring.lap(n))))
+		if marks != nil {
+			all, err := marks(ring.Base, was.Finished)
+			if err != nil {
+				return err
 			}
+			ring.mark(all)
+		}
+		return ring.putInForce()
+	})
+}
+
+// empty writes the record of the base b and empties the ring for it. What it finds
+// finished is noted.
+func (g *File) empty(s bases, b Base, finished map[uint64]bool) (*Ring, error) {
+	ring := &Ring{r: g.r, entries: uint64(g.Entries)}
+	for {
+		near := max(ring.Floor(), s.newest.Base.Ordinal) / ring.entries
+		top := ring.topLap(near)
+		b.Ordinal = (top + 3) * ring.entries
+		if err := g.writeBase(&b); err != nil {
+			return nil, err
+		}
+		ring.Base = b
+		step.At(step.GroupBaseWritten)
+		if ring.reset(near, top, func(i uint64, w Word) { s.noteFinished(i, w, finished) }) {
+			return ring, nil
 		}
 	}
+}
+
+// mark makes messages count as finished that were so before the base.
+func (g *Ring) mark(all []Mark) {
+	for _, m := range all {
+		if n := g.Base.Ordinal + uint64(m.Behind); uint64(m.Behind) < g.Window() && g.Fits(m.Seq) {
+			g.at(n, entrySeq).Store(g.seqWord(n, m.Seq))
+			g.at(n, entryWord).Store(uint64(finishedWord(g.lap(n))))
+			step.At(step.GroupBaseMarked)
+		}
+	}
+}
+
+// putInForce lets the base count. Passed comes first, with its generation: who walks by
+// an older base must not take the floor for one of its own.
+func (g *Ring) putInForce() error {
 	step.At(step.GroupRingReset)
-	ring.word(grpPassed).Store(b.Generation << passedBits)
-	ring.word(grpFloor).Store(b.Ordinal)
+	g.word(grpPassed).Store(g.Base.Generation << passedBits)
+	step.At(step.GroupBasePassed)
+	g.word(grpFloor).Store(g.Base.Ordinal)
 	step.At(step.GroupFloorSet)
-	ring.word(grpGeneration).Store(b.Generation)
-	ring.word(grpRetry).Add(1)
+	g.word(grpGeneration).Store(g.Base.Generation)
+	g.word(grpRetry).Add(1)
 	step.At(step.GroupBaseCounts)
 	return g.r.Flush(grpFloor, g.r.Len()-grpFloor)
 }
 
-// writeBase writes the record of the base after the one that counts, on disk too, in
-// the place of whatever there was of one: who made that did not come to its end.
+// writeBase writes the record of the next base, on disk too, in the place of the one
+// that is not in force. No generation is given twice: what bears that of a base which
+// never came into force would count for the next.
 func (g *File) writeBase(b *Base) error {
 	both := g.r.Bytes(grpBase, 2*recordSpacing)
-	counts := g.r.Word(grpGeneration).Load()
-	if _, newest, _, err := newestRecord(both, recordBytes, recordSpacing); err == nil && newest != counts {
-		counts = newest - 1 // what is behind it was never in force, or is of another moment
+	_, newest, next, err := newestRecord(both, recordBytes, recordSpacing)
+	if err != nil {
+		return &CorruptError{g.Path(), grpBase, err.Error()}
 	}
-	if counts >= math.MaxUint64-2 {
-		return &CorruptError{g.Path(), grpGeneration, fmt.Sprintf("generation %d of the base", counts)}
+	if newest >= math.MaxUint64-2 {
+		return &CorruptError{g.Path(), grpBase, fmt.Sprintf("generation %d of the base", newest)}
 	}
-	b.Generation = counts + 1
-	at := 0
-	if first := both[:recordBytes]; validRecord(first) && decodeBase(first).Generation == counts {
-		at = recordSpacing
+	b.Generation = newest + 1
+	if newest != g.r.Word(grpGeneration).Load() {
+		at := recordSpacing // the newest one is not in force, the other is, or was
+		if first := both[:recordBytes]; validRecord(first) && decodeBase(first).Generation == newest {
+			at = 0
+		}
+		next = both[at : at+recordBytes]
 	}
-	encodeBase(both[at:at+recordBytes], *b)
+	encodeBase(next, *b)
 	return g.r.Flush(grpBase, 2*recordSpacing)
 }
 
@@ -201,6 +313,7 @@ func (g *Ring) reset(near, top uint64, was func(i uint64, w Word)) bool {
 			}
 			if w.CompareAndSwap(old, empty) {
 				was(i, Word(old))
+				step.At(step.GroupBaseEmptied)
 				break
 			}
 		}

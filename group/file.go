@@ -249,6 +249,7 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 		if err := g.r.Flush(grpFloor, g.r.Len()-grpFloor); err != nil {
 			return err
 		}
+		step.At(step.GroupCheckpointReady)
 		_, generation, next, _ := newestRecord(g.r.Bytes(grpCheckpoint, 2*recordSpacing), recordBytes, recordSpacing)
 		encodeCheckpoint(next, generation+1, seq, ring.Base.Generation)
 		return g.r.Flush(grpCheckpoint, 2*recordSpacing)

@@ -107,6 +107,12 @@ const (
 
 	GroupTempMade ID = 85 // a new group exists under its temporary name, on disk
 	GroupLinked   ID = 86 // it has its final name as well
+
+	GroupBaseForgotten   ID = 95 // what the ring holds of a base that never came into force counts for nothing
+	GroupBaseEmptied     ID = 96 // one more entry is of a lap before the next base
+	GroupBaseMarked      ID = 97 // one more message is marked as finished in it
+	GroupBasePassed      ID = 98 // passed is the next base's, the floor is not
+	GroupCheckpointReady ID = 99 // the ring is on disk, the checkpoint is not
 )
 
 // names holds the name of each step at its number.
@@ -178,6 +184,11 @@ var names = [...]string{
 	GroupBaseCounts:       "GroupBaseCounts",
 	GroupTempMade:         "GroupTempMade",
 	GroupLinked:           "GroupLinked",
+	GroupBaseForgotten:    "GroupBaseForgotten",
+	GroupBaseEmptied:      "GroupBaseEmptied",
+	GroupBaseMarked:       "GroupBaseMarked",
+	GroupBasePassed:       "GroupBasePassed",
+	GroupCheckpointReady:  "GroupCheckpointReady",
 	SocketUnlinked:        "SocketUnlinked",
 	SocketBound:           "SocketBound",
 	SocketReady:           "SocketReady",
