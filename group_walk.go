@@ -134,7 +134,7 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 	n := w.at
 	floor := w.ring.Floor()
 	switch {
-	case n+farBehind < floor:
+	case n < floor && (n+farBehind < floor || w.ring.Overtaken()):
 		w.ring = nil
 		return nil, false, nil
 	case n >= floor+w.ring.Window() && n >= g.advance(w.ring)+w.ring.Window():

@@ -97,3 +97,24 @@ func TestALeaseOfAnotherBaseIsLost(t *testing.T) {
 		t.Error("a lease of the former base is still good")
 	}
 }
+
+// Of a generation passed has the low 16 bits: the one after 65,535 looks like the first.
+func TestALatePassOfAnOlderBaseChangesNothing(t *testing.T) {
+	_, ring, _ := ringOf(t)
+	old, next := *ring, *ring
+	old.Base.Generation, next.Base.Generation = 1<<16-1, 1<<16
+	ring.word(grpPassed).Store(old.Base.Generation << passedBits)
+	old.Pass(5)
+	if old.Overtaken() || !next.Overtaken() {
+		t.Error("the older base is overtaken too early")
+	}
+	ring.word(grpPassed).Store(next.Base.Generation << passedBits)
+	old.Pass(9)
+	if !old.Overtaken() || next.Overtaken() {
+		t.Errorf("passed is %#x: of the older base again", ring.word(grpPassed).Load())
+	}
+	next.Pass(3)
+	if got := ring.word(grpPassed).Load(); got != next.Base.Generation<<passedBits|2 {
+		t.Errorf("passed is %#x, want the next base's", got)
+	}
+}

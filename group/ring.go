@@ -257,11 +257,22 @@ func (g *Ring) Advance() uint64 {
 	return n
 }
 
+// Overtaken reports whether another base is about to come into force, or is. A floor
+// that was loaded before is else of this base: passed becomes another's first. Whoever
+// walked on below a floor of another base would come to its ordinals with other messages.
+func (g *Ring) Overtaken() bool { return !g.isOurs(g.word(grpPassed).Load()) }
+
 // Pass notes that everything in the log before seq is done with. The caller has
-// counted up to there and found the floor equal to the next ordinal.
+// counted up to there and found the floor equal to the next ordinal. Once passed is
+// another base's it stays so: whatever its generation is modulo 2^16.
 func (g *Ring) Pass(seq uint64) {
-	if d := seq - g.Base.Seq; seq >= g.Base.Seq && d < 1<<passedBits {
-		raiseMax(g.word(grpPassed), g.Base.Generation<<passedBits|d)
+	d := seq - g.Base.Seq
+	if seq < g.Base.Seq || d >= 1<<passedBits {
+		return
+	}
+	w, v := g.word(grpPassed), g.Base.Generation<<passedBits|d
+	for old := w.Load(); g.isOurs(old) && old < v && !w.CompareAndSwap(old, v); {
+		old = w.Load()
 	}
 }
 
@@ -279,10 +290,8 @@ func (g *Ring) Start() (n, seq uint64, ok bool) {
 	default:
 		seq = g.Base.Seq + v&maxDistance + 1
 	}
-	if passed>>passedBits == g.Base.Generation&(1<<(64-passedBits)-1) {
-		seq = max(seq, g.Base.Seq+passed&(1<<passedBits-1))
-	}
-	return n, seq, g.Generation() == g.Base.Generation
+	seq = max(seq, g.Base.Seq+passed&(1<<passedBits-1))
+	return n, seq, g.isOurs(passed) && g.Generation() == g.Base.Generation
 }
 
 // Reach goes from the floor n, whose message has at least the number seq, over what is
