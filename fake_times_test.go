@@ -7,10 +7,10 @@ import (
 
 // fakeTimes are clocks that go only as a test says.
 type fakeTimes struct {
-	mu        sync.Mutex
-	wall      time.Time
+	mu           sync.Mutex
+	wall         time.Time
 	ranFor, boot time.Duration
-	timers    []*fakeTimer
+	timers       []*fakeTimer
 }
 
 func newFakeTimes() *fakeTimes {
