@@ -37,7 +37,7 @@ func tiny(t *testing.T) Options {
 var oneOfEach = []string{
 	"append/100B/1/batch1", "append/100B/1/batch1000", "append/1024B/8/batch1",
 	"latency/100B", "sync/100B/1/batch16", "sync/1024B/8/batch1", "pipeline/100B",
-	"replay/100B/warm", "group/100B", "replay/1024B/cold", "producers/100B/2/batch16",
+	"replay/100B/warm", "group/100B/1", "group/100B/2", "replay/1024B/cold", "producers/100B/2/batch16",
 	"stream/100B/batch1", "roundtrip/spinning", "roundtrip/sleeping",
 	"open", "seek/number", "seek/time", "memory", "disk",
 }

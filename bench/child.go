@@ -29,6 +29,7 @@ type Job struct {
 	Room      int64
 	Messages  int
 	Producers int // how many a consumer waits for the end of
+	Group     string
 }
 
 // An Outcome is what a process found out.
@@ -52,6 +53,7 @@ func roles() map[string]role {
 		"consume":  consume,
 		"ping":     ping,
 		"echo":     echo,
+		"work":     work,
 		"bounce":   bounceEcho,
 		"datagram": datagramEcho,
 		"open":     openOnce,

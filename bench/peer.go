@@ -52,6 +52,9 @@ type Peer struct {
 	Open  func(ctx context.Context, at Place, m Mode) (Queue, error)
 }
 
+// noAcks is why many have no row in the works of groups.
+const noAcks = "it has no consumers that acknowledge"
+
 // A Queue is one that is open. Append is for any number of goroutines.
 type Queue interface {
 	// Append returns when the bodies are acknowledged under the mode.
@@ -98,6 +101,7 @@ func peers() []Peer {
 		natsInProcessPeer(),
 		natsSocketPeer(),
 		redisPeer(),
+		goqitePeer(),
 		bigqueuePeer(),
 	}
 }

@@ -17,6 +17,7 @@ func badgerPeer() Peer {
 		Synced:     "SyncWrites: msync of its log",
 		Unsynced:   "the kernel writes when it likes",
 		OneProcess: "its directory is locked by one process",
+		Not:        map[string]string{"group": noAcks},
 		Open: func(_ context.Context, at Place, m Mode) (Queue, error) {
 			o := badger.DefaultOptions(filepath.Join(at.Dir, at.Queue)).WithSyncWrites(m.Sync).WithLogger(nil).WithDetectConflicts(false)
 			db, err := badger.Open(o)

@@ -22,6 +22,7 @@ func bboltPeer() Peer {
 		Synced:     "fdatasync in each transaction",
 		Unsynced:   "NoSync: the kernel writes when it likes",
 		OneProcess: "its file is locked by one process",
+		Not:        map[string]string{"group": noAcks},
 		Open: func(_ context.Context, at Place, m Mode) (Queue, error) {
 			o := *bbolt.DefaultOptions
 			o.NoSync = !m.Sync

@@ -17,6 +17,7 @@ func dquePeer() Peer {
 		Synced:     "fsync of each file change",
 		Unsynced:   "turbo: the kernel writes when it likes",
 		OneProcess: "its directory is locked by one process",
+		Not:        map[string]string{"group": noAcks},
 		Consumes:   true,
 		Open: func(_ context.Context, at Place, m Mode) (Queue, error) {
 			q, err := dque.NewOrOpen(at.Queue, at.Dir, dqueSegment, func() any { return &dqueItem{} })

@@ -164,22 +164,43 @@ func (q *natsQueue) Replay(n int, f func([]byte)) (err error) {
 	return nil
 }
 
-// Work has a pull consumer with the client's own read-ahead; acknowledgements are sent
-// and not awaited, as is usual.
-func (q *natsQueue) Work(n int, f func([]byte)) error {
-	c, err := q.stream.CreateConsumer(q.ctx, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 4096,
+// Consumer has a pull consumer with the client's own read-ahead. The client is known
+// to lose track of a pull now and then (nats-io/nats.go#1622): it then waits for the
+// server's heartbeat, by default half a minute, and gives up. It looks sooner here, and
+// pulls again.
+func (q *natsQueue) Consumer(group string) (Consumer, error) {
+	ctx, cancel := context.WithTimeout(q.ctx, natsPatience)
+	defer cancel()
+	c, err := q.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Name: group, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: natsAckPending,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	messages, err := c.Messages()
+	messages, err := c.Messages(jetstream.PullHeartbeat(natsHeartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(false))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer messages.Stop()
+	return natsConsumer{q, messages}, nil
+}
+
+const (
+	natsHeartbeat  = 500 * time.Millisecond // the least that the client takes
+	natsAckPending = 4096
+)
+
+type natsConsumer struct {
+	q        *natsQueue
+	messages jetstream.MessagesContext
+}
+
+// Work sends acknowledgements and does not await each, as is usual.
+func (c natsConsumer) Work(ctx context.Context, n int, f func([]byte)) error {
 	for range n {
-		m, err := messages.Next()
+		m, err := c.messages.Next(jetstream.NextContext(ctx))
+		if ctx.Err() != nil {
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -188,8 +209,10 @@ func (q *natsQueue) Work(n int, f func([]byte)) error {
 			return err
 		}
 	}
-	return q.conn.FlushTimeout(natsPatience)
+	return c.q.conn.FlushTimeout(natsPatience)
 }
+
+func (c natsConsumer) Close() error { c.messages.Stop(); return nil }
 
 func (q *natsQueue) At(i int) error {
 	_, err := q.stream.GetMsg(q.ctx, uint64(i+1))

@@ -19,6 +19,7 @@ func raftWALPeer() Peer {
 		Synced:      "fsync in each StoreLogs",
 		NotUnsynced: "it always syncs",
 		OneProcess:  "its log is for one process",
+		Not:         map[string]string{"group": noAcks},
 		Open: func(_ context.Context, at Place, _ Mode) (Queue, error) {
 			dir := filepath.Join(at.Dir, at.Queue)
 			if err := os.MkdirAll(dir, 0o700); err != nil {

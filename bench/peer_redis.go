@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -131,6 +132,53 @@ func (q *redisQueue) Since(unixNano int64) error {
 }
 
 func (q *redisQueue) Tail() (Tail, error) { return &redisTail{q: q, last: "0"}, nil }
+
+// redisAhead is how many messages a consumer is handed at once.
+const redisAhead = 100
+
+func (q *redisQueue) Consumer(group string) (Consumer, error) {
+	err := q.c.XGroupCreate(q.ctx, q.key, group, "0").Err()
+	if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") { // another consumer made it
+		return nil, err
+	}
+	return redisConsumer{q, group, fmt.Sprint(os.Getpid())}, nil
+}
+
+type redisConsumer struct {
+	q           *redisQueue
+	group, name string
+}
+
+// Work acknowledges each message in a pipeline that is sent before the next read.
+func (c redisConsumer) Work(ctx context.Context, n int, f func([]byte)) error {
+	read := &redis.XReadGroupArgs{Group: c.group, Consumer: c.name, Streams: []string{c.q.key, ">"}, Block: -1}
+	for n > 0 && ctx.Err() == nil {
+		read.Count = int64(min(n, redisAhead))
+		got, err := c.q.c.XReadGroup(c.q.ctx, read).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		acks := c.q.c.Pipeline()
+		for _, m := range got[0].Messages {
+			s, ok := m.Values["b"].(string)
+			if !ok {
+				return fmt.Errorf("message %s has no body", m.ID)
+			}
+			f([]byte(s))
+			acks.XAck(c.q.ctx, c.q.key, c.group, m.ID)
+			n--
+		}
+		if _, err := acks.Exec(c.q.ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (redisConsumer) Close() error { return nil }
 
 func (q *redisQueue) Close() error { return q.c.Close() }
 

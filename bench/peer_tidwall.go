@@ -15,6 +15,7 @@ func tidwallPeer() Peer {
 		Synced:     "fsync in each Write",
 		Unsynced:   "NoSync: the kernel writes when it likes",
 		OneProcess: "its log is for one process",
+		Not:        map[string]string{"group": noAcks},
 		Open: func(_ context.Context, at Place, m Mode) (Queue, error) {
 			o := *wal.DefaultOptions
 			o.NoSync = !m.Sync

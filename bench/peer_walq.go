@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/walq/walq"
@@ -94,18 +91,20 @@ func (w *walqQueue) Replay(n int, f func([]byte)) (err error) {
 	return nil
 }
 
-// groups numbers those that were made in this process.
-var groups atomic.Uint64
+func (w *walqQueue) Consumer(group string) (Consumer, error) {
+	g, err := w.q.Group(group, walq.GroupOptions{})
+	return walqConsumer{g}, err
+}
 
-func (w *walqQueue) Work(n int, f func([]byte)) (err error) {
-	g, err := w.q.Group(fmt.Sprintf("bench-%d-%d", os.Getpid(), groups.Add(1)), walq.GroupOptions{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, g.Close()) }()
+type walqConsumer struct{ *walq.Group }
+
+func (c walqConsumer) Work(ctx context.Context, n int, f func([]byte)) error {
 	for range n {
-		d, err := g.Receive(w.ctx)
+		d, err := c.Receive(ctx)
 		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
 		f(d.Body)

@@ -72,15 +72,23 @@ func (e *Env) reading(ctx context.Context, p Peer, m Mode, n int, cold bool, f f
 	if err != nil {
 		return err
 	}
+	return e.usable(p, l, func(dir string) error {
+		return e.readingIn(ctx, dir, p, m, cold, func(q Queue) error { return f(q, l) })
+	})
+}
+
+// usable gives f the directory of a filled queue, or of a copy if reading takes the
+// messages away.
+func (e *Env) usable(p Peer, l *log, f func(dir string) error) error {
 	if !p.Consumes {
-		return e.readingIn(ctx, l.dir, p, m, cold, func(q Queue) error { return f(q, l) })
+		return f(l.dir)
 	}
 	return e.within(true, func(fresh string) error {
 		dir := filepath.Join(fresh, "copy")
 		if err := os.CopyFS(dir, os.DirFS(l.dir)); err != nil {
 			return err
 		}
-		return e.readingIn(ctx, dir, p, m, cold, func(q Queue) error { return f(q, l) })
+		return f(dir)
 	})
 }
 

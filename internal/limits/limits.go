@@ -69,6 +69,14 @@ func frameBytes(size int) int64 { return int64(24+size+7) &^ 7 }
 
 // file makes a file of n allocated bytes in dir and maps it. Its pages are there.
 func file(dir string, n int64) (r *mmap.Region, remove func() error, err error) {
+	if r, remove, err = untouched(dir, n); err == nil {
+		r.Touch(0, n)
+	}
+	return r, remove, err
+}
+
+// untouched is file, but no page has been used.
+func untouched(dir string, n int64) (r *mmap.Region, remove func() error, err error) {
 	d, err := mmap.OpenDir(dir)
 	if err != nil {
 		return nil, nil, err
@@ -90,7 +98,6 @@ func file(dir string, n int64) (r *mmap.Region, remove func() error, err error) 
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
-	r.Touch(0, n)
 	return r, remove, nil
 }
 

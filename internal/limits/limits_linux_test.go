@@ -91,6 +91,30 @@ func TestADiskHasARate(t *testing.T) {
 	empty(t, dir)
 }
 
+func TestTheFloorsOfOneCallTakeTime(t *testing.T) {
+	dir := t.TempDir()
+	copied, err := CopyFresh(t.Context(), dir, 100, 1<<20)
+	if err != nil || copied <= 0 {
+		t.Errorf("a copy into fresh pages: got %v ns and %v", copied, err)
+	}
+	allocate, write, err := FreshPages(dir, 1<<20)
+	if err != nil || allocate <= 0 || write <= 0 {
+		t.Errorf("fresh pages: got %v and %v ns and %v", allocate, write, err)
+	}
+	for name, limit := range map[string]func(context.Context, string, int, int64, time.Duration) (float64, error){"append": Append, "take": Take} {
+		if ns, err := limit(t.Context(), dir, 100, 1<<20, brief); err != nil || ns <= 0 {
+			t.Errorf("%s: got %v ns and %v", name, ns, err)
+		}
+		if _, err := limit(t.Context(), dir, 100, 10, brief); err == nil {
+			t.Errorf("%s without room for one body: got no error", name)
+		}
+	}
+	if ns, err := CompareAndSwap(t.Context(), brief); err != nil || ns <= 0 {
+		t.Errorf("a CAS: got %v ns and %v", ns, err)
+	}
+	empty(t, dir)
+}
+
 func TestALimitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
