@@ -196,14 +196,11 @@ func (g *Group) Close() error {
 			d.ring.SendBack(&d.lease, 0)
 			d.over()
 		}
-		if g.walk.ring == nil {
+		if g.walk.ring == nil && g.dirty == nil {
 			return nil
 		}
 		return g.checkpoint(g.walk.ring, syncPatience)
 	})
-	if errors.Is(err, group.ErrStale) {
-		err = nil // whoever made the other base put it on disk
-	}
 	g.syncing.Wait()
 	g.walk.close()
 	g.q.disown(g)
@@ -221,15 +218,22 @@ func (w *walk) close() {
 	*w = walk{}
 }
 
-// checkpoint puts on disk what is finished by the ring. Others who do the same are waited
-// for at most for patience.
+// checkpoint puts on disk what is finished by the ring, or, if that counts no more or is
+// nil, what the file holds: an acknowledgement that came in before is in it. Others who
+// do the same are waited for at most for patience.
 func (g *Group) checkpoint(ring *group.Ring, patience time.Duration) error {
+	if ring == nil {
+		return g.file.Settle(patience)
+	}
 	ring.Advance()
 	seq, err := startOf(ring)
-	if err != nil {
-		return err
+	if err == nil {
+		err = g.file.Checkpoint(ring, seq, patience)
 	}
-	return g.file.Checkpoint(ring, seq, patience)
+	if errors.Is(err, group.ErrStale) {
+		err = g.file.Settle(patience)
+	}
+	return err
 }
 
 // syncPatience is how long AckSync and Close wait for others who put the group's state
@@ -251,19 +255,31 @@ func (g *Group) checkpointSoon() {
 				d.over()
 			}
 		}
-		if g.closed || ring == nil {
+		if g.closed {
 			g.mu.Unlock()
 			return
 		}
 		g.syncing.Add(1) // so that the file stays
 		g.mu.Unlock()
-		defer g.syncing.Done()
-		// Who has the lock writes the same.
-		err := group.Guarded(func() error { return g.checkpoint(ring, 0) })
-		if err != nil && !errors.Is(err, group.ErrBusy) && !errors.Is(err, group.ErrStale) && g.q.logger != nil {
+		err := g.syncNow(ring)
+		if errors.Is(err, group.ErrBusy) { // who has the lock may have begun before what is finished was
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if !g.closed {
+				g.checkpointSoon()
+			}
+			return
+		}
+		if err != nil && g.q.logger != nil {
 			g.q.logger.Warn("walq: the state of a group cannot be put on disk", "group", g.name, "err", err)
 		}
 	})
+}
+
+// syncNow is a checkpoint that waits for nobody. It gives back what keeps the file.
+func (g *Group) syncNow(ring *group.Ring) error {
+	defer g.syncing.Done()
+	return group.Guarded(func() error { return g.checkpoint(ring, 0) })
 }
 
 // checkpointEvery is how old what a power loss leaves of a group may be: messages

@@ -110,11 +110,15 @@ func (g *Group) rebase() error {
 // any window, and than the jumps of many power losses.
 const maxStride = 1 << 38
 
-// startOf is the sequence number below which all is finished.
+// startOf is the sequence number below which all is finished. group.ErrStale: another
+// base is about to count, or does.
 func startOf(ring *group.Ring) (uint64, error) {
 	for range 10_000 {
 		if _, seq, ok := ring.Start(); ok {
 			return seq, nil
+		}
+		if ring.Overtaken() {
+			return 0, group.ErrStale
 		}
 		time.Sleep(10 * time.Microsecond)
 	}

@@ -201,3 +201,16 @@ func TestWhatWasPassedCountsForItsOwnBase(t *testing.T) {
 	}
 	s.wantUnfinished(8, 7, 8)
 }
+
+// What is flushed while a base is made may be half of it: that is no checkpoint.
+func TestACheckpointIsRefusedWhileAnotherBaseIsMade(t *testing.T) {
+	s := newStage(t)
+	s.finish(3, 1, 2)
+	defer step.Set(step.GroupCheckpointReady, func() error {
+		dies(t, step.GroupBaseWritten, 1, s.rebase)
+		return nil
+	})()
+	if err := s.f.Checkpoint(s.ring, 3, time.Second); !errors.Is(err, ErrStale) {
+		t.Errorf("got %v, want ErrStale", err)
+	}
+}

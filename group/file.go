@@ -250,10 +250,21 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 			return err
 		}
 		step.At(step.GroupCheckpointReady)
+		if b, err := g.newestBase(); err != nil || b.Generation != ring.Base.Generation {
+			return errors.Join(ErrStale, err) // the ring may have been half of one base and half of another
+		}
 		_, generation, next, _ := newestRecord(g.r.Bytes(grpCheckpoint, 2*recordSpacing), recordBytes, recordSpacing)
 		encodeCheckpoint(next, generation+1, seq, ring.Base.Generation)
 		return g.r.Flush(grpCheckpoint, 2*recordSpacing)
 	})
+}
+
+// Settle puts on disk what the file holds, when nobody is making another base: whoever
+// died doing so left what can be read. patience is how long that is waited for.
+//
+// Errors: ErrBusy.
+func (g *File) Settle(patience time.Duration) error {
+	return g.locked(lockBase, patience, func() error { return g.r.Flush(grpFloor, g.r.Len()-grpFloor) })
 }
 
 // ErrStale: what is known of the group is of a base that counts no more.
