@@ -203,6 +203,11 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 			return err
 		}
 		if marks != nil {
+			if from := s.from(); from > was.From {
+				if err := ring.follow(g, from); err != nil {
+					return err
+				}
+			}
 			all, err := marks(ring.Base, was.Finished)
 			if err != nil {
 				return err
@@ -230,6 +235,16 @@ func (g *File) empty(s bases, b Base, finished map[uint64]bool) (*Ring, error) {
 			return ring, nil
 		}
 	}
+}
+
+// follow lets the base begin at seq, if that is later: the ring was emptied only now, and
+// what consumers finished until then is below that, or among what was found in it.
+func (g *Ring) follow(f *File, seq uint64) error {
+	if seq <= g.Base.Seq {
+		return nil
+	}
+	g.Base.Seq = seq
+	return f.writeBase(&g.Base)
 }
 
 // mark makes messages count as finished that were so before the base.

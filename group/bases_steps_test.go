@@ -5,11 +5,13 @@ package group
 import (
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/walq/walq/internal/step"
+	"github.com/walq/walq/internal/torn"
 	"github.com/walq/walq/mmap"
 )
 
@@ -212,5 +214,33 @@ func TestACheckpointIsRefusedWhileAnotherBaseIsMade(t *testing.T) {
 	})()
 	if err := s.f.Checkpoint(s.ring, 3, time.Second); !errors.Is(err, ErrStale) {
 		t.Errorf("got %v, want ErrStale", err)
+	}
+}
+
+// Whoever made the group may die, or be stopped, before its name is on disk.
+func TestAGroupThatIsOpenHasItsNameOnDisk(t *testing.T) {
+	root := t.TempDir()
+	disk, remove, err := torn.New(root, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remove()
+	dir, err := mmap.OpenDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	dies(t, step.GroupLinked, 1, func() error {
+		return Create(dir, "g", "tmp", 0o600, Identity{Entries: 8}, Settings{Lease: time.Second}, Base{Seq: 1})
+	})
+	f, err := Open(dir, "g", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for seed := range uint64(100) {
+		if cut := disk.Cut(rand.New(rand.NewPCG(seed, 0))); cut.Files()["g.grp"] == nil {
+			t.Fatalf("seed %d: a power loss takes the group away", seed)
+		}
 	}
 }

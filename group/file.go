@@ -138,6 +138,11 @@ func Open(dir *mmap.Dir, name string, readOnly bool) (_ *File, err error) {
 	if want := FileBytes(g.Entries); size != want {
 		return nil, &CorruptError{g.f.Path(), size, fmt.Sprintf("it has %d bytes, want %d", size, want)}
 	}
+	if !readOnly { // whoever made the file may have died, or be stopped, before its name was on disk
+		if err := dir.Sync(); err != nil {
+			return nil, err
+		}
+	}
 	if g.r, err = g.f.Map(size, readOnly); err != nil {
 		return nil, err
 	}

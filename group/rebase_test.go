@@ -1,6 +1,7 @@
 package group
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -116,5 +117,40 @@ func TestALatePassOfAnOlderBaseChangesNothing(t *testing.T) {
 	next.Pass(3)
 	if got := ring.word(grpPassed).Load(); got != next.Base.Generation<<passedBits|2 {
 		t.Errorf("passed is %#x, want the next base's", got)
+	}
+}
+
+// Consumers may go far on, past the window, before who makes a base empties the ring.
+func TestAGroupThatGoesFarOnWhileABaseIsMadeRepeatsNothing(t *testing.T) {
+	f, ring, second := ringOf(t)
+	made := bySeq
+	err := f.Rebase(func(was Before) (Base, bool, error) {
+		ring.Finish(&second)
+		first := Lease{Ordinal: 8, Word: Word(ring.at(8, entryWord).Load())}
+		ring.Finish(&first)
+		for n := uint64(10); n < 40; n++ {
+			l, out := ring.Claim(n, n-7, Owner{Slot: 1, Incarnation: 1}, 1000)
+			if out != Claimed || n < 39 && !ring.Finish(&l) {
+				t.Fatalf("ordinal %d: %v", n, out)
+			}
+			ring.Advance()
+		}
+		return Base{Seq: was.From}, true, nil
+	}, func(b Base, finished map[uint64]bool) ([]Mark, error) {
+		maps.DeleteFunc(finished, func(seq uint64, _ bool) bool { return seq < b.Seq })
+		return made(b, finished)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, ok, err := f.Ring()
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if n, seq, ok := ring.Start(); !ok || n != ring.Base.Ordinal || seq != 32 {
+		t.Errorf("counting begins at ordinal %d, message %d (%v), want 32: all before it were finished", n, seq, ok)
+	}
+	if _, ok := ring.Look(ring.Base.Ordinal); ok {
+		t.Error("message 32 is not free")
 	}
 }
