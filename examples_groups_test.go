@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/walq/walq"
@@ -131,4 +132,43 @@ func ExampleGroup_All() {
 		break
 	}
 	// Output: b
+}
+
+// Of each key one message is at work at a time, in order; other keys do not wait for it.
+func ExampleGroupOptions_orderedByKey() {
+	q, remove := exampleQueue()
+	defer remove()
+
+	ctx := context.Background()
+	for _, body := range []string{"ann: open", "ann: pay", "bob: open"} {
+		name, _, _ := strings.Cut(body, ":")
+		if _, err := q.Publish(ctx, walq.Draft{Key: []byte(name), Body: []byte(body)}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	g, err := q.Group("accounts", walq.GroupOptions{OrderedByKey: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	first, err := g.Receive(ctx) // ann: open
+	if err != nil {
+		log.Fatal(err)
+	}
+	next, err := g.Receive(ctx) // bob's, since ann's first is at work
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n%s\n", first.Body, next.Body)
+	if err := errors.Join(first.Ack(), next.Ack()); err != nil {
+		log.Fatal(err)
+	}
+	last, err := g.Receive(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", last.Body)
+	// Output:
+	// ann: open
+	// bob: open
+	// ann: pay
 }

@@ -54,6 +54,7 @@ type walk struct {
 	first uint64      // the ordinal where counting began
 	at    uint64      // the next one
 	seqs  []uint64    // of ordinals from first to at, by ordinal modulo the ring's entries
+	keys  *keyLines   // nil if the group is not ordered by key
 }
 
 func (w *walk) seq(n uint64) *uint64 { return &w.seqs[n&(w.ring.Entries()-1)] }
@@ -104,7 +105,10 @@ func (g *Group) open() error {
 			return berr
 		}
 		now, _ := g.q.times.now()
-		id := group.Identity{Queue: g.q.log.Queue(), Created: now.UnixNano(), Entries: g.o.entries(), Topic: g.o.Topic}
+		id := group.Identity{
+			Queue: g.q.log.Queue(), Created: now.UnixNano(), Entries: g.o.entries(),
+			Topic: g.o.Topic, ByKey: g.o.OrderedByKey,
+		}
 		s := g.o.settings()
 		if err := checkLimits(s); err != nil {
 			return err

@@ -221,6 +221,9 @@ const floorEvery = 64
 // finished raises the floor if that is due, or if somebody waits for it: they said so
 // before they looked at what is finished for the last time.
 func (g *Group) finished(d *Delivery) {
+	if g.file.ByKey {
+		g.freeKey(d)
+	}
 	if n := d.lease.Ordinal; n%floorEvery == floorEvery-1 || d.ring.RoomMayBeWanted() {
 		g.advance(d.ring)
 	}

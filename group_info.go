@@ -17,6 +17,8 @@ type GroupInfo struct {
 	Name   string `json:"name"`
 	Topic  string `json:"topic"`  // empty: all messages
 	Window int    `json:"window"` // so many messages may be in flight
+	// OrderedByKey: the messages of one key are handed out in order, one at a time.
+	OrderedByKey bool `json:"ordered_by_key"`
 	// Floor is a sequence number below which the group has finished everything.
 	Floor Seq `json:"floor"`
 	// Lag is how many messages the group has not finished. They are counted, not
@@ -95,7 +97,7 @@ func (q *Queue) groupInfo(name string, f *group.File) (info GroupInfo, err error
 	}
 	// A Group that is not adopted: it has the methods that are needed.
 	g := &Group{q: q, name: name, file: f, topics: filterFor(f.Topic)}
-	info = GroupInfo{Name: name, Topic: f.Topic, Window: f.Entries - 1}
+	info = GroupInfo{Name: name, Topic: f.Topic, Window: f.Entries - 1, OrderedByKey: f.ByKey}
 	err = group.Guarded(func() error { return g.look(&info) })
 	return info, err
 }

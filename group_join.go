@@ -71,6 +71,9 @@ func (g *Group) begin(ring *group.Ring, n, seq uint64) error {
 		return err
 	}
 	g.walk = walk{ring: ring, r: r, first: n, at: n, seqs: make([]uint64, ring.Entries())}
+	if g.file.ByKey {
+		g.walk.keys = newKeyLines(ring, n)
+	}
 	return nil
 }
 

@@ -25,6 +25,30 @@ type groupModel struct {
 	holder    map[walq.Seq]int // which consumer
 	attempts  map[walq.Seq]int
 	left      map[walq.Seq]string // not finished
+	keys      map[walq.Seq]string
+}
+
+// first reports whether the message may be handed out as far as its key goes: all before
+// it that have its key are finished.
+func (m *groupModel) first(seq walq.Seq) bool {
+	if m.o.OrderedByKey && m.keys[seq] != "" {
+		for other := range m.left {
+			if other < seq && m.keys[other] == m.keys[seq] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// free is how many messages may be handed out, if there is room in the window.
+func (m *groupModel) free() (n int) {
+	for seq := range m.left {
+		if m.held[seq] == nil && m.first(seq) {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *groupModel) consumer(t *rapid.T) (int, *walq.Group) {
@@ -43,14 +67,15 @@ func (m *groupModel) publish(t *rapid.T) {
 	for range rapid.IntRange(1, 9).Draw(t, "messages") {
 		topic := rapid.SampledFrom([]string{"wanted", "other"}).Draw(t, "topic")
 		body := fmt.Sprint(topic, " ", len(m.attempts))
-		seq, err := m.q.Publish(context.Background(), walq.Draft{Topic: topic, Body: []byte(body)})
+		key := rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "key")
+		seq, err := m.q.Publish(context.Background(), walq.Draft{Topic: topic, Key: []byte(key), Body: []byte(body)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if m.o.Topic == "" || topic == m.o.Topic {
 			m.left[seq] = body
 		}
-		m.attempts[seq] = 0
+		m.attempts[seq], m.keys[seq] = 0, key
 	}
 }
 
@@ -62,10 +87,13 @@ func (m *groupModel) receive(t *rapid.T) {
 	}
 	window := m.o.Window
 	if d == nil {
-		if free := len(m.left) - len(m.held); free > 0 && window == 0 {
+		if free := m.free(); free > 0 && window == 0 {
 			t.Fatalf("nothing to receive, but %d messages are free", free)
 		}
 		return
+	}
+	if !m.first(d.Seq) {
+		t.Fatalf("message %d was handed out before another one of its key %q was finished", d.Seq, m.keys[d.Seq])
 	}
 	if window > 0 && len(m.held) >= window {
 		t.Fatalf("message %d was handed out, the %d-th in a window of %d", d.Seq, len(m.held)+1, window)
@@ -155,10 +183,11 @@ func TestAGroupDoesWhatItsModelDoes(t *testing.T) {
 			Window: rapid.SampledFrom([]int{0, 1, 3, 7}).Draw(rt, "window"),
 			Topic:  rapid.SampledFrom([]string{"", "wanted"}).Draw(rt, "topic of the group"),
 		}
+		o.OrderedByKey = rapid.Bool().Draw(rt, "ordered by key")
 		q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
 		m := &groupModel{
 			q: q, o: o, consumers: make([]*walq.Group, 3), held: map[walq.Seq]*walq.Delivery{},
-			holder: map[walq.Seq]int{}, attempts: map[walq.Seq]int{}, left: map[walq.Seq]string{},
+			holder: map[walq.Seq]int{}, attempts: map[walq.Seq]int{}, left: map[walq.Seq]string{}, keys: map[walq.Seq]string{},
 		}
 		_, _ = m.consumer(rt)
 		rt.Repeat(map[string]func(*rapid.T){

@@ -11,7 +11,7 @@ import (
 
 // GroupOptions say how a group works. They are stored with the group by whoever makes
 // it; zero fields of a later Queue.Group take what is stored, others change it, but for
-// Topic, Window and Ordered, which must be the same.
+// Topic, Window, Ordered and OrderedByKey, which must be the same.
 type GroupOptions struct {
 	// From is where a new group begins; the zero Position is the oldest message.
 	From Position
@@ -25,6 +25,17 @@ type GroupOptions struct {
 	Window int
 	// Ordered hands a message out only when all before it are finished: a window of 1.
 	Ordered bool
+	// OrderedByKey hands out the messages of one key (Draft.Key) in the order of the log,
+	// one at a time: a message only when all before it with its key are finished, also if
+	// one of those waits for its back-off, its NotBefore or the end of a lease. Messages
+	// of other keys, and without one, flow on meanwhile, until the window is full: what
+	// waits for its key is in the window too, so one busy key can fill it, and then
+	// nothing behind it is handed out.
+	//
+	// The order is that of first deliveries. A message that comes once more, because its
+	// lease was lost, or after a power loss or ResetGroup, may come after a later one of
+	// its key was finished, but never together with one.
+	OrderedByKey bool
 	// Lease is how long a consumer may work on a message, or Extend it, before another
 	// one gets it; 0 means 30 s. The leases of a process that dies end at once.
 	Lease time.Duration
@@ -60,6 +71,8 @@ func (o GroupOptions) check() error {
 		return fmt.Errorf("walq: group: a negative option: %+v", o)
 	case o.Ordered && o.Window > 1:
 		return fmt.Errorf("walq: group: an ordered group has a window of 1, not %d", o.Window)
+	case o.Ordered && o.OrderedByKey:
+		return fmt.Errorf("walq: group: Ordered and OrderedByKey exclude each other")
 	case o.Window >= group.MaxEntries:
 		return fmt.Errorf("walq: group: a window of %d: at most %d", o.Window, group.MaxEntries-1)
 	case int64(o.MaxDeliver) >= 2048 || int64(o.MaxDeaths) >= 63:
@@ -113,6 +126,12 @@ func (o GroupOptions) change(s *group.Settings) (changed bool) {
 func (o GroupOptions) fits(id group.Identity) error {
 	if o.Topic != "" && o.Topic != id.Topic {
 		return fmt.Errorf("it was made for the topic %q, not %q", id.Topic, o.Topic)
+	}
+	if o.OrderedByKey && !id.ByKey {
+		return fmt.Errorf("it was not made to be ordered by key")
+	}
+	if o.Ordered && id.ByKey {
+		return fmt.Errorf("it was made to be ordered by key, not as a whole")
 	}
 	if (o.Window > 0 || o.Ordered) && o.entries() != id.Entries {
 		return fmt.Errorf("it was made with a window of %d, not %d", id.Entries-1, o.entries()-1)

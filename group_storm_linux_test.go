@@ -33,7 +33,10 @@ func beWorker(ctx context.Context, dir string, in *bufio.Reader) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	o := GroupOptions{MaxDeaths: 3, DeadLetter: dir + ".dead"}
+	o := GroupOptions{MaxDeaths: 3, DeadLetter: dir + ".dead", OrderedByKey: os.Getenv("WALQ_TEST_BY_KEY") != ""}
+	if o.OrderedByKey {
+		o.MaxDeaths = 62 // who is killed all the time has poisoned nothing
+	}
 	if lease := os.Getenv("WALQ_TEST_LEASE"); lease != "" {
 		if o.Lease, err = time.ParseDuration(lease); err != nil {
 			return err
@@ -82,8 +85,10 @@ func work(d *Delivery, takes time.Duration, log io.Writer) (err error) {
 		_ = self.Kill()
 		select {}
 	case strings.HasPrefix(body, "again") && d.Attempt() == 1:
+		fmt.Fprintf(log, "end %d %d\n", d.Seq, monotonic())
 		err = d.Nak(time.Millisecond)
 	default:
+		fmt.Fprintf(log, "end %d %d\n", d.Seq, monotonic())
 		if err = d.Ack(); err == nil {
 			fmt.Fprintf(log, "ack %d\n", d.Seq)
 		}
@@ -139,6 +144,7 @@ type handed struct {
 	worker  string
 	attempt int
 	at      time.Duration
+	end     time.Duration // when its worker was about to give it back; 0: it died before
 }
 
 // account reads what the workers of a group wrote.
@@ -160,6 +166,8 @@ func (w *workshop) account(group string) (got map[Seq][]handed, acked map[Seq]in
 			if n, _ := fmt.Sscanf(sc.Text(), "got %d %d %d", &seq, &h.attempt, (*int64)(&h.at)); n == 3 {
 				h.worker = filepath.Base(file)
 				got[seq] = append(got[seq], h)
+			} else if n, _ := fmt.Sscanf(sc.Text(), "end %d %d", &seq, (*int64)(&h.end)); n == 2 {
+				got[seq][len(got[seq])-1].end = h.end
 			} else if n, _ := fmt.Sscanf(sc.Text(), "ack %d", &seq); n == 1 {
 				acked[seq]++
 			} else {

@@ -106,8 +106,11 @@ func (g *Group) next(last bool) (d *Delivery, more bool, err error) {
 			}
 			last = false
 		}
-		d, done, err := g.fresh(now)
-		if done || err != nil {
+		if w.keys.any() {
+			if d, err := g.steppedOver(now); d != nil || err != nil {
+				return d, false, err
+			}
+		} else if d, done, err := g.fresh(now); done || err != nil {
 			return d, false, err
 		}
 		if w.ring == nil {
@@ -154,6 +157,8 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 		var lease group.Lease
 		if n < floor {
 			out = group.Taken // and finished
+		} else if w.keys != nil && !w.keys.mayClaim(n, m.Meta) {
+			out = group.Taken // or waits for its key
 		} else if lease, out = w.ring.Claim(n, m.Seq, g.owner, g.deadline(now, g.settings.Lease)); out == group.Claimed {
 			d = g.delivery(lease, m)
 		}
@@ -245,6 +250,9 @@ func (g *Group) rescan(now moment) (d *Delivery, more bool, err error) {
 		s.seen, s.next = w.ring.Retries(), now.boot+time.Second
 		s.alive = map[group.Owner]bool{}
 		maps.DeleteFunc(s.shy, func(n uint64, _ doubt) bool { return n < floor })
+		if w.keys != nil {
+			w.keys.lookAll() // who freed a key may have died before it told
+		}
 	} else {
 		n = max(n, s.from)
 	}
@@ -349,6 +357,26 @@ func (g *Group) died(word group.Word) (bool, error) {
 // again makes a delivery of a message that was handed out before, or gives it up. nil:
 // there is nothing to deliver.
 func (g *Group) again(lease group.Lease, seq uint64, now moment) (*Delivery, error) {
+	d, err := g.reread(lease, seq, now)
+	if d == nil || err != nil {
+		return nil, err
+	}
+	g.walk.ring.CountRedelivered()
+	if reason := g.givesUp(d); reason != "" {
+		if err := g.giveUp(d, reason); !errors.Is(err, ErrLeaseLost) { // else it is another's now
+			return nil, err
+		}
+		return nil, nil
+	}
+	if g.useless(d, now) {
+		return nil, nil
+	}
+	return g.hold(d), nil
+}
+
+// reread makes a delivery of a message that the walk has gone past. If it cannot, the
+// lease is ended.
+func (g *Group) reread(lease group.Lease, seq uint64, now moment) (*Delivery, error) {
 	w := &g.walk
 	d := g.delivery(lease, nil)
 	if w.again == nil {
@@ -378,17 +406,7 @@ func (g *Group) again(lease group.Lease, seq uint64, now moment) (*Delivery, err
 		w.ring.SendBack(&d.lease, now.wall.Add(time.Second).UnixMilli())
 		return nil, err
 	}
-	w.ring.CountRedelivered()
-	if reason := g.givesUp(d); reason != "" {
-		if err := g.giveUp(d, reason); !errors.Is(err, ErrLeaseLost) { // else it is another's now
-			return nil, err
-		}
-		return nil, nil
-	}
-	if g.useless(d, now) {
-		return nil, nil
-	}
-	return g.hold(d), nil
+	return d, nil
 }
 
 // givesUp tells why a message is handed out no more; empty if it is.

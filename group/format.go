@@ -84,12 +84,14 @@ const (
 	grpDeadLettered = 8720
 	grpPaused       = 8832 // not 0: nothing is delivered
 	grpWanted       = 8960 // not 0: somebody waits for the floor to rise
+	grpFreed        = 9088 // grows when a message is finished for which another one of its key waited
 
 	grpRing     = 12288
 	entryBytes  = 32
 	entryWord   = 0  // u64, see Word
 	entrySeq    = 8  // u64: distance from the base's sequence number, lap in the high 24 bits
 	entryTime   = 16 // u64: milliseconds, tag of the lease in the high 16 bits
+	entryMark   = 24 // u64: ordinal whose end somebody waits for
 	lapBits     = 24
 	distBits    = 64 - lapBits
 	passedBits  = 48
@@ -100,6 +102,10 @@ const (
 	MinEntries = 2
 	// MaxEntries keeps the file below 33 MiB.
 	MaxEntries = 1 << 20
+
+	// Incompatible features.
+	featureByKey = 1 << 0 // messages of one key are handed out in order, one at a time
+	featuresAll  = featureByKey
 
 	maxTopic      = 255
 	maxDeadLetter = 848
@@ -121,6 +127,7 @@ type Identity struct {
 	Created int64 // nanoseconds since the Unix epoch
 	Entries int   // of the ring, a power of two; one less may be in flight
 	Topic   string
+	ByKey   bool // an ordinal is claimed only when all before it that have its key are finished
 }
 
 // Settings are what a group was made with, or what was set later.
@@ -162,6 +169,9 @@ func encodeIdentity(page []byte, id Identity) {
 	copy(page[grpMagic:], magic)
 	le.PutUint32(page[grpVersion:], version)
 	le.PutUint32(page[grpAlgorithm:], algorithmCRC)
+	if id.ByKey {
+		le.PutUint64(page[grpIncompatible:], featureByKey)
+	}
 	copy(page[grpQueue:], id.Queue[:])
 	le.PutUint64(page[grpCreated:], uint64(id.Created))
 	le.PutUint64(page[grpEntries:], uint64(id.Entries))
@@ -187,7 +197,8 @@ func decodeIdentity(page []byte) (id Identity, err error) {
 	if a := le.Uint32(page[grpAlgorithm:]); a != algorithmCRC {
 		return id, fmt.Errorf("%w: checksum algorithm %d", ErrVersion, a)
 	}
-	if b := le.Uint64(page[grpIncompatible:]) | le.Uint64(page[grpReadCompat:]); b != 0 {
+	features := le.Uint64(page[grpIncompatible:])
+	if b := features&^featuresAll | le.Uint64(page[grpReadCompat:]); b != 0 {
 		return id, fmt.Errorf("%w: features %#x", ErrVersion, b)
 	}
 	window, topic := le.Uint64(page[grpEntries:]), le.Uint64(page[grpTopicLength:])
@@ -198,6 +209,7 @@ func decodeIdentity(page []byte) (id Identity, err error) {
 	id.Created = int64(le.Uint64(page[grpCreated:]))
 	id.Entries = int(window)
 	id.Topic = string(page[grpTopic : grpTopic+topic])
+	id.ByKey = features&featureByKey != 0
 	return id, id.Check()
 }
 

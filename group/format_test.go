@@ -62,9 +62,11 @@ var bindings = []struct {
 	{"group shared words", "dead-lettered", "offset", grpDeadLettered},
 	{"group shared words", "paused", "offset", grpPaused},
 	{"group shared words", "wanted", "offset", grpWanted},
+	{"group shared words", "freed", "offset", grpFreed},
 	{"group entry", "word", "offset", entryWord},
 	{"group entry", "sequence", "offset", entrySeq},
 	{"group entry", "time", "offset", entryTime},
+	{"group entry", "mark", "offset", entryMark},
 	{"group word", "state", "bits", 0},
 	{"group word", "slot", "bits", slotShift},
 	{"group word", "deliveries", "bits", deliveriesShift},
@@ -108,6 +110,21 @@ func TestTheDocumentSaysWhatTheCodeDoes(t *testing.T) {
 	}
 }
 
+// An old version must refuse what it would hand out in the wrong order.
+func TestAGroupThatIsOrderedByKeyHasAFeatureBit(t *testing.T) {
+	id := goldenIdentity()
+	page := make([]byte, identityBytes)
+	encodeIdentity(page, id)
+	if page[grpIncompatible] != 0 {
+		t.Errorf("another group has features %#x", page[grpIncompatible])
+	}
+	id.ByKey = true
+	encodeIdentity(page, id)
+	if got, err := decodeIdentity(page); err != nil || got != id || page[grpIncompatible] != featureByKey {
+		t.Errorf("got %+v, %v, features %#x, want %+v", got, err, page[grpIncompatible], id)
+	}
+}
+
 func goldenIdentity() Identity {
 	return Identity{Queue: [16]byte{0: 1, 15: 0xff}, Created: 1_700_000_000_000_000_000, Entries: 64, Topic: "orders.*"}
 }
@@ -122,7 +139,8 @@ func TestEachFieldOfTheIdentityHasItsOwnError(t *testing.T) {
 		{grpVersion, 2, "newer version"},
 		{grpVersion, 0, "version 0"},
 		{grpAlgorithm, 2, "checksum algorithm 2"},
-		{grpIncompatible, 1, "features 0x1"},
+		{grpIncompatible, 2, "features 0x2"},
+		{grpIncompatible + 7, 0x81, "features 0x81"},
 		{grpReadCompat, 1, "features 0x1"},
 		{grpEntries, 3, "ring of 3"},
 		{grpEntries + 3, 1, "a ring of"},

@@ -113,6 +113,10 @@ const (
 	GroupBaseMarked      ID = 97 // one more message is marked as finished in it
 	GroupBasePassed      ID = 98 // passed is the next base's, the floor is not
 	GroupCheckpointReady ID = 99 // the ring is on disk, the checkpoint is not
+
+	KeyMarkBefore ID = 110 // somebody has to wait for the key of a message, which is not marked yet
+	KeyMarked     ID = 111 // it is marked; who waits has not looked at it again
+	KeyFreed      ID = 112 // a message with a mark is finished, and nobody was woken
 )
 
 // names holds the name of each step at its number.
@@ -189,6 +193,9 @@ var names = [...]string{
 	GroupBaseMarked:       "GroupBaseMarked",
 	GroupBasePassed:       "GroupBasePassed",
 	GroupCheckpointReady:  "GroupCheckpointReady",
+	KeyMarkBefore:         "KeyMarkBefore",
+	KeyMarked:             "KeyMarked",
+	KeyFreed:              "KeyFreed",
 	SocketUnlinked:        "SocketUnlinked",
 	SocketBound:           "SocketBound",
 	SocketReady:           "SocketReady",
