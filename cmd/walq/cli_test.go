@@ -165,6 +165,7 @@ func TestExitStatusAndUsage(t *testing.T) {
 		{"consume DIR --group g --exec true -o json", 2, "exclude"},
 		{"consume DIR --group g --exec=", 2, "--exec is empty"},
 		{"consume DIR --group g --ordered --window 9", 2, "exclude"},
+		{"consume DIR --group g --ordered --ordered-by-key", 2, "exclude"},
 		{"consume DIR --group g --max-deliver -1", 2, "not negative"},
 		{"consume DIR --group g --lease soon", 2, "want a duration"},
 		{"consume DIR --group g --max-deliver 3", 1, "DeadLetter"},

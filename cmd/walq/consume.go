@@ -42,8 +42,8 @@ after 0, 1, 5 and then 30 seconds. While the command runs nobody else gets the
 message. What it prints is passed through.
 
 What the flags say of the group is stored with it. Those that are not given leave it
-as it is; --topic, --window and --ordered cannot be changed, and --from is for a group
-that is made.
+as it is; --topic, --window, --ordered and --ordered-by-key cannot be changed, and --from
+is for a group that is made.
 
 Ctrl-C ends consume when what is under way is finished; a second one ends it at once,
 which counts as a death. The command has a process group of its own, so that Ctrl-C
@@ -79,6 +79,7 @@ func (o *consumeFlags) flags(cmd *cobra.Command) {
 	f.Var(&o.lease, "lease", "how long a consumer that shows no life may have a message (default 30s)")
 	f.IntVar(&g.Window, "window", 0, "how many messages may be in flight, in all consumers (default 4095)")
 	f.BoolVar(&g.Ordered, "ordered", false, "hand out a message only when all before it are finished")
+	f.BoolVar(&g.OrderedByKey, "ordered-by-key", false, "hand out a message only when all before it with its key are finished")
 	f.IntVar(&g.MaxDeliver, "max-deliver", 0, "hand a message out so often, then give it up (default no limit)")
 	f.IntVar(&g.MaxDeaths, "max-deaths", 0, "so many consumers may die of a message, then give it up (default no limit)")
 	f.StringVar(&g.DeadLetter, "dead-letter", "", "queue for messages that are given up, which is made if it is missing (default none)")
@@ -105,6 +106,8 @@ func (o *consumeFlags) check(exec bool) error {
 		return usagef("--window, --max-deliver and --max-deaths are not negative")
 	case g.Ordered && g.Window > 1:
 		return usagef("--ordered and --window exclude each other")
+	case g.Ordered && g.OrderedByKey:
+		return usagef("--ordered and --ordered-by-key exclude each other")
 	}
 	if o.limited {
 		g.Handlers = int(min(uint64(g.Handlers), max(o.count, 1)))

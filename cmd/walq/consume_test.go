@@ -50,6 +50,7 @@ func TestConsumePrintsEachMessageOnce(t *testing.T) {
 		"--group l --topic x*":             "",
 		"--group m --topic t* --ordered":   "a b",
 		"--group n --window 2 --lease 10s": "a b",
+		"--group o --ordered-by-key":       "a b",
 	} {
 		out := must(t, "", append([]string{"consume", dir, "--no-wait"}, strings.Fields(flags)...)...)
 		if got := strings.Join(strings.Fields(strings.ReplaceAll(out, "\xff", "")), " "); got != want {
@@ -157,6 +158,32 @@ func TestHandlersRunAtOnce(t *testing.T) {
 	must(t, "", "consume", dir, "--group", "g", "--count", "2", "--handlers", "2", "--exec", command)
 	if g := groupOf(t, dir, "g"); g.Lag != 0 || g.Finished != 2 || g.Redelivered != 0 {
 		t.Errorf("got %+v, want two finished", g)
+	}
+}
+
+// With two commands at once, of the one key one runs at a time.
+func TestConsumeKeepsTheOrderOfEachKey(t *testing.T) {
+	dir := newDir(t)
+	place := t.TempDir()
+	for _, line := range []string{"a1 a", "b1 b", "a2 a", "a3 a", "b2 b"} {
+		body, key, _ := strings.Cut(line, " ")
+		must(t, body+"\n", "put", dir, "--key", key)
+	}
+	command := fmt.Sprintf("mkdir %s/$WALQ_KEY && read body; echo $body; sleep 0.02; rmdir %s/$WALQ_KEY", place, place)
+	out := must(t, "", "consume", dir, "--group", "g", "--count", "5", "--handlers", "2", "--ordered-by-key", "--exec", command)
+	var a, b []string
+	for line := range strings.Lines(out) {
+		if line[0] == 'a' {
+			a = append(a, strings.TrimSpace(line))
+		} else {
+			b = append(b, strings.TrimSpace(line))
+		}
+	}
+	if fmt.Sprint(a, b) != "[a1 a2 a3] [b1 b2]" {
+		t.Errorf("got %q, want the order of each key", out)
+	}
+	if g := groupOf(t, dir, "g"); !g.OrderedByKey || g.Redelivered != 0 || g.Lag != 0 {
+		t.Errorf("got %+v, want it ordered by key, and all finished at once", g)
 	}
 }
 

@@ -47,9 +47,9 @@ The floor is the sequence number below which a group has finished everything. Th
 counts the messages that it has not finished; of a group with a topic it may count
 messages of other topics that no consumer has gone past.
 
--o json prints an object for each group: name, topic, window, floor, lag, in_flight,
-finished, redelivered, dead_lettered, paused and oldest_unfinished_s, the age of the
-oldest message that is not finished.`,
+-o json prints an object for each group: name, topic, window, ordered_by_key, floor,
+lag, in_flight, finished, redelivered, dead_lettered, paused and oldest_unfinished_s,
+the age of the oldest message that is not finished.`,
 		Example: `  walq group ls /tmp/orders
   walq group ls /tmp/orders -o json | jq 'select(.lag > 1000).name'`,
 		Args: arguments("DIR"),
