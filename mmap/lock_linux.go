@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +28,11 @@ type LockFile struct {
 	mu sync.Mutex
 	f  *File
 }
+
+// unlocks tells the race detector, which does not know file locks, that what was done
+// under one was done before what is done under the next, by another open of the file in
+// this process: in heap-backed files it looks at that.
+var unlocks atomic.Uint64
 
 // NewLockFile takes over f, which must not be used for anything else.
 func NewLockFile(f *File) *LockFile { return &LockFile{f: f} }
@@ -55,6 +61,7 @@ func (l *LockFile) TryLock(at int64, exclusive bool) (bool, error) {
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return false, nil
 	}
+	unlocks.Load()
 	return err == nil, l.f.fail("lock", err)
 }
 
@@ -62,7 +69,10 @@ func (l *LockFile) TryLock(at int64, exclusive bool) (bool, error) {
 func (l *LockFile) ID() (FileID, error) { return l.f.ID() }
 
 // Unlock frees the lock on one byte.
-func (l *LockFile) Unlock(at int64) error { return l.f.fail("unlock", l.set(unix.F_UNLCK, at)) }
+func (l *LockFile) Unlock(at int64) error {
+	unlocks.Add(1)
+	return l.f.fail("unlock", l.set(unix.F_UNLCK, at))
+}
 
 // HeldByOther reports whether any byte of [start, start+n) is locked
 // exclusively by another open of the file. Own locks are never reported.
