@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -288,4 +289,51 @@ func TestDrainEndsWhenThereIsNothing(t *testing.T) {
 	}
 	_, err = g.TryReceive(over)
 	wantIs(t, "with a context that is over", err, context.Canceled)
+}
+
+// A handler that finds nothing stays as long as another one is at work, since that one may
+// free more than one message: here a2, of its key, and b1, by the room in the window.
+func TestDrainKeepsItsHandlersWhileOneIsAtWork(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	publish(t, q, "a1", "a2", "a3", "b1")
+	g := newGroup(t, q, "g", walq.GroupOptions{OrderedByKey: true, Window: 3, Handlers: 2})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var met sync.WaitGroup
+	met.Add(2)
+	err := g.Drain(ctx, func(_ context.Context, d *walq.Delivery) error {
+		switch string(d.Body) {
+		case "a1":
+			time.Sleep(20 * time.Millisecond) // so that the other one most likely has found nothing
+		case "a2", "b1":
+			met.Done()
+			both := make(chan struct{})
+			go func() {
+				met.Wait()
+				close(both)
+			}()
+			select {
+			case <-both:
+			case <-ctx.Done():
+				t.Errorf("%s: the other handler is gone", d.Body)
+			}
+		}
+		return nil
+	})
+	if left := drain(t, g); err != nil || len(left) > 0 {
+		t.Errorf("got %v, and %v is left, want all done", err, left)
+	}
+}
+
+func TestDrainEndsWhenOneOfItsHandlersCannotGoOn(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	publish(t, q, "a1")
+	g := newGroup(t, q, "g", walq.GroupOptions{Handlers: 3})
+	within(t, "Drain of a group that is closed", func() {
+		err := g.Drain(t.Context(), func(context.Context, *walq.Delivery) error {
+			time.Sleep(20 * time.Millisecond) // so that the others most likely have found nothing
+			return g.Close()
+		})
+		wantIs(t, "drain", err, walq.ErrClosed)
+	})
 }

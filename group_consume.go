@@ -79,35 +79,40 @@ func (g *Group) All(ctx context.Context) iter.Seq2[*Delivery, error] {
 // way, whose context goes on, and returns nil. Any other end is an error of Receive. A
 // GapError and ErrDeadLetter do not end it: they go to Options.Logger.
 func (g *Group) Consume(ctx context.Context, fn func(context.Context, *Delivery) error) error {
+	return g.handleAll(ctx, fn, g.Receive)
+}
+
+// handleAll calls fn for each message that receive gives, in as many goroutines as the
+// group has handlers. Each ends when receive gives nothing, or ctx ends; an error ends all.
+func (g *Group) handleAll(ctx context.Context, fn func(context.Context, *Delivery) error, receive func(context.Context) (*Delivery, error)) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
 	var all sync.WaitGroup
-	errs := make([]error, max(g.o.Handlers, 1))
+	errs := make([]error, g.handlers())
 	for i := range errs {
 		all.Go(func() {
-			errs[i] = g.consume(inner, context.WithoutCancel(ctx), fn)
-			stop() // of the first that ends, so that all do
+			if errs[i] = g.handleEach(inner, context.WithoutCancel(ctx), fn, receive); errs[i] != nil {
+				stop()
+			}
 		})
 	}
 	all.Wait()
-	err := errors.Join(errs...)
-	if ctx.Err() != nil && err == nil {
-		return nil
-	}
-	return err
+	return errors.Join(errs...)
 }
 
-// consume is one of the goroutines of Consume.
-func (g *Group) consume(ctx, work context.Context, fn func(context.Context, *Delivery) error) error {
+func (g *Group) handlers() int { return max(g.o.Handlers, 1) }
+
+// handleEach is one of the goroutines of handleAll.
+func (g *Group) handleEach(ctx, work context.Context, fn func(context.Context, *Delivery) error, receive func(context.Context) (*Delivery, error)) error {
 	for {
-		d, err := g.Receive(ctx)
+		d, err := receive(ctx)
 		switch {
-		case err == nil:
+		case d != nil:
 			if err := g.handle(work, d, fn); err != nil {
 				return err
 			}
 		case g.goesOn(err):
-		case ctx.Err() != nil:
+		case err == nil || ctx.Err() != nil:
 			return nil
 		default:
 			return err

@@ -2,7 +2,6 @@ package walq
 
 import (
 	"context"
-	"errors"
 	"sync"
 )
 
@@ -27,38 +26,59 @@ func (g *Group) TryReceive(ctx context.Context) (*Delivery, error) {
 	}
 }
 
-// Drain is Consume, but ends, with nil, when there is nothing to hand out. What waits
-// for its back-off, or is with other consumers, does not count.
+// Drain is Consume, but ends, with nil, when there is nothing to hand out and none of its
+// own calls of fn is under way. What waits for its back-off, or is with other consumers,
+// does not count.
 func (g *Group) Drain(ctx context.Context, fn func(context.Context, *Delivery) error) error {
-	inner, stop := context.WithCancel(ctx)
-	defer stop()
-	var all sync.WaitGroup
-	errs := make([]error, max(g.o.Handlers, 1))
-	for i := range errs {
-		all.Go(func() {
-			if errs[i] = g.drain(inner, context.WithoutCancel(ctx), fn); errs[i] != nil {
-				stop()
-			}
-		})
-	}
-	all.Wait()
-	return errors.Join(errs...)
+	c := &crew{busy: g.handlers()}
+	c.change.L = &c.mu
+	return g.handleAll(ctx, fn, func(ctx context.Context) (*Delivery, error) { return c.next(ctx, g) })
 }
 
-// drain is one of the goroutines of Drain.
-func (g *Group) drain(ctx, work context.Context, fn func(context.Context, *Delivery) error) error {
+// A crew is the goroutines of one Drain. Who finds nothing waits as long as another one is
+// at work: what that one frees, its key or the window, may be for both.
+type crew struct {
+	mu     sync.Mutex
+	change sync.Cond
+	busy   int // so many look for a message, or work on one
+	turns  int // how often one of them came for the next
+}
+
+// next gives the next message; nil: there is none, and nobody is at work.
+func (c *crew) next(ctx context.Context, g *Group) (*Delivery, error) {
+	c.mu.Lock()
+	c.turns++ // what it had before is done with
+	c.change.Broadcast()
+	turns := c.turns
+	c.mu.Unlock()
 	for {
 		d, err := g.TryReceive(ctx)
-		switch {
-		case d != nil:
-			if err := g.handle(work, d, fn); err != nil {
-				return err
-			}
-		case g.goesOn(err):
-		case err == nil || ctx.Err() != nil:
-			return nil
-		default:
-			return err
+		if d != nil || err != nil || !c.wait(ctx, &turns) {
+			return d, err
 		}
 	}
+}
+
+// wait waits until one of the others has ended its message since turns. false: none of them
+// is at work, or ctx ended.
+func (c *crew) wait(ctx context.Context, turns *int) bool {
+	stop := context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.change.Broadcast()
+	})
+	defer stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy--
+	for c.busy > 0 && c.turns == *turns && ctx.Err() == nil {
+		c.change.Wait()
+	}
+	if c.turns == *turns || ctx.Err() != nil {
+		c.change.Broadcast()
+		return false
+	}
+	c.busy++
+	*turns = c.turns
+	return true
 }
