@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,9 @@ const (
 	HeaderReason      = "walq-reason"
 	HeaderAttempts    = "walq-attempts" // how often it was handed out
 	HeaderDeaths      = "walq-deaths"   // how often the process of its consumer died
+	// HeaderOriginPath has the IDs of all queues that it came through, the first one first,
+	// with commas between them.
+	HeaderOriginPath = "walq-origin-path"
 )
 
 const deadHeaders = "walq-"
@@ -41,8 +45,13 @@ func (l *deadLetters) put(d *Delivery, reason string) (err error) {
 			return err
 		}
 	}
-	if l.q.ID() == d.g.q.ID() {
-		return errors.New("it is the group's own queue")
+	path := d.g.q.ID().String()
+	if before := d.Header(HeaderOriginPath); before != "" {
+		path = before + "," + path
+	}
+	// Else a message that nobody can work on would go round for ever.
+	if slices.Contains(strings.Split(path, ","), l.q.ID().String()) {
+		return fmt.Errorf("the message came through %s, and does not go there again", l.path)
 	}
 	draft, err := d.draft()
 	if err != nil {
@@ -59,10 +68,15 @@ func (l *deadLetters) put(d *Delivery, reason string) (err error) {
 		HeaderReason:      reason[:min(len(reason), maxReason)],
 		HeaderAttempts:    strconv.Itoa(d.Attempt()),
 		HeaderDeaths:      strconv.Itoa(d.Deaths()),
+		HeaderOriginPath:  path,
 	})
 	// In, but perhaps not on disk, is not enough: the message is finished here then.
-	if _, err = l.q.Publish(ctx, draft); errors.Is(err, ErrTooLarge) {
-		draft.Headers = nil // as large as it was where it comes from
+	_, err = l.q.Publish(ctx, draft)
+	for _, less := range []map[string]string{{HeaderOriginPath: path}, nil} { // in the end as large as it was where it comes from
+		if !errors.Is(err, ErrTooLarge) {
+			break
+		}
+		draft.Headers = less
 		_, err = l.q.Publish(ctx, draft)
 	}
 	return err

@@ -231,6 +231,51 @@ func TestWhatTheDeadLetterQueueCannotTakeIsTriedAgainAndStopsNobody(t *testing.T
 	})
 }
 
+// Dead-letter paths that make a circle do not send a message round for ever: it stays in
+// the last queue, and nothing is lost.
+func TestADeadLetterGoesThroughNoQueueTwice(t *testing.T) {
+	dirs := []string{newDir(t), newDir(t), newDir(t)}
+	queues := make([]*walq.Queue, 3)
+	for i, dir := range dirs {
+		queues[i] = create(t, dir, walq.Options{Durability: walq.SyncNever})
+	}
+	group := func(from, to int) *walq.Group {
+		return newGroup(t, queues[from], "g", walq.GroupOptions{DeadLetter: dirs[to]})
+	}
+	appended := appendOne(t, queues[0], walq.Draft{Headers: map[string]string{"h": "1"}, Body: []byte("bad")})
+	for i := range 2 {
+		if err := receive(t, group(i, i+1)).Term("no"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := group(2, 0)
+	d := receive(t, last)
+	want := fmt.Sprint(queues[0].ID(), ",", queues[1].ID())
+	if got := d.Header(walq.HeaderOriginPath); got != want || d.Header("h") != "1" {
+		t.Errorf("the path is %q, want %q", got, want)
+	}
+	if err := d.Term("no"); !errors.Is(err, walq.ErrDeadLetter) {
+		t.Errorf("back to where it comes from: got %v, want ErrDeadLetter", err)
+	}
+	if g := groupOf(t, queues[2], "g"); g.Lag != 1 || g.InFlight != 1 || g.DeadLettered != 0 {
+		t.Errorf("got %+v, want that the message stays", g)
+	}
+	if s := stats(t, queues[0]); s.Messages != 1 || s.LastSeq != appended {
+		t.Errorf("the first queue has %d messages, want its own", s.Messages)
+	}
+	// Redrive is somebody's will: the message may go the same way once more.
+	if n, err := queues[1].Redrive(t.Context(), queues[2]); n != 1 || err != nil {
+		t.Errorf("redrive: %d, %v", n, err)
+	}
+	d = receive(t, group(1, 2))
+	if got := d.Header(walq.HeaderOriginPath); got != "" {
+		t.Errorf("after a redrive the path is %q", got)
+	}
+	if err := d.Term("no"); err != nil {
+		t.Error(err)
+	}
+}
+
 // A context ends a walk over what is not the group's.
 func TestALongWalkHonoursTheContext(t *testing.T) {
 	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})

@@ -50,6 +50,11 @@ type GroupOptions struct {
 	// by a limit or by Delivery.Term; it is made if it is not there. A path that is not
 	// absolute is taken from where the process runs. Empty: there is none, and
 	// Delivery.Term finishes the message.
+	//
+	// A dead-letter queue may have groups with a DeadLetter of their own. A message never
+	// goes into a queue that it came through already (HeaderOriginPath): where these paths
+	// make a circle it stays in the last queue, in flight, and is tried again every 5 s,
+	// each time with ErrDeadLetter, until the group gets another DeadLetter.
 	DeadLetter string
 	// Handlers is how many calls Consume makes at once in this process; 0 means 1. It
 	// is not stored.
