@@ -68,8 +68,8 @@ bench: ## the benchmarks; those against other libraries are in bench/
 	go test -run '^$$' -bench . -benchmem ./...
 	@if [ -f bench/go.mod ]; then cd bench && go test -run '^$$' -bench . -benchmem ./...; fi
 
-bench-peers: ## walq beside other queues and the machine's limits (ARGS='-short -json'); docs/PERFORMANCE.md
-	@cd bench && go run . $(ARGS)
+bench-peers: ## walq beside other queues and the machine's limits (ARGS='-budget 28m'); docs/PERFORMANCE.md
+	@cd bench && go run . -out ../build/bench-peers $(ARGS)
 
 bench-compare: ## the benchmarks of PKG here and at the commit REF, COUNT times each (REF=HEAD PKG=./wal COUNT=10)
 	@set -e; ref=$$(mktemp -d); trap 'rm -rf "$$ref"' EXIT; here=$$PWD; \

@@ -39,7 +39,8 @@ var oneOfEach = []string{
 	"latency/100B", "sync/100B/1/batch16", "sync/1024B/8/batch1", "pipeline/100B",
 	"replay/100B/warm", "group/100B/1", "group/100B/2", "replay/1024B/cold", "producers/100B/2/batch16",
 	"stream/100B/batch1", "roundtrip/spinning", "roundtrip/sleeping",
-	"open", "seek/number", "seek/time", "memory", "disk",
+	"open", "seek/number", "seek/time", "memory", "disk", "floor", "pages",
+	"scale/segments", "scale/readers", "scale/groups", "scale/bodies",
 }
 
 func TestEveryPeerDoesEveryWorkOrSaysWhyNot(t *testing.T) {

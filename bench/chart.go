@@ -63,6 +63,9 @@ type bar struct {
 // name of its own is a line of its own.
 func (r *Report) bars() (names []string, bars []bar) {
 	for _, row := range slices.Backward(r.Rows) {
+		if row.Size {
+			continue
+		}
 		for _, s := range row.Stats {
 			if s.OverWalq == 0 {
 				continue
@@ -92,7 +95,7 @@ func (r *Row) chartName() string {
 // subjects are all that have a figure, in the order of the table.
 func (r *Report) subjects() (all []string) {
 	for _, row := range r.Rows {
-		if name := row.chartName(); !slices.Contains(all, name) {
+		if name := row.chartName(); !row.Size && !slices.Contains(all, name) {
 			all = append(all, name)
 		}
 	}

@@ -30,6 +30,8 @@ type Job struct {
 	Messages  int
 	Producers int // how many a consumer waits for the end of
 	Group     string
+	// Of a queue that is measured for what it costs that they exist.
+	Segments, Readers, Groups int
 }
 
 // An Outcome is what a process found out.
@@ -58,6 +60,7 @@ func roles() map[string]role {
 		"datagram": datagramEcho,
 		"open":     openOnce,
 		"memory":   holdMemory,
+		"scale":    scale,
 	}
 }
 

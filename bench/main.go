@@ -4,6 +4,8 @@
 //	go run . -short            # a minute: the chief rows
 //	go run .                   # all of them
 //	go run . -works sync -peers 'walq|bbolt' -json
+//	go run . -budget 28m -out run            # run.json after each work, run.svg, run.md
+//	go run . -from run.json -fill ../README.md -fill ../docs/PERFORMANCE.md
 //
 // Each measurement is taken -rounds times, the subjects taking turns; the table has
 // the median and the range, and how many times the cost is that of walq and of the
@@ -35,7 +37,9 @@ type Options struct {
 	Works      *regexp.Regexp
 	Peers      *regexp.Regexp
 	Short      bool
-	DropCaches bool // drop the page cache of the whole machine before a cold read
+	DropCaches bool          // drop the page cache of the whole machine before a cold read
+	Budget     time.Duration // that the run is to take about; it decides Time
+	Out        string        // files that are written, without what their names end in
 	talk       func(format string, args ...any)
 }
 
@@ -66,21 +70,24 @@ func main() {
 func run(ctx context.Context, args []string) (err error) {
 	o := Options{talk: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.IntVar(&o.Rounds, "rounds", minRounds, "how often each thing is measured")
+	flags.IntVar(&o.Rounds, "rounds", minRounds, "how often each thing is measured, the subjects taking turns")
 	flags.DurationVar(&o.Time, "time", 500*time.Millisecond, "how long one measurement appends or waits")
+	flags.DurationVar(&o.Budget, "budget", 0, "how long the whole run is to take about; it decides -time")
 	flags.IntVar(&o.Messages, "messages", 1_000_000, "messages of a log that is read")
 	flags.IntVar(&o.Large, "large", 1_000_000, "messages of 1 KiB in the log that is opened and searched; 10000000 are 10 GB, for each peer")
 	flags.Int64Var(&o.Room, "room", 1<<30, "bytes that one measurement may fill at most")
 	flags.Int64Var(&o.Touch, "touch", 4<<30, "bytes of memory to use and give back before anything is measured")
 	flags.StringVar(&o.Dir, "dir", os.TempDir(), "`directory` on the disk that is measured")
-	flags.StringVar(&o.Memory, "memory", "", "`directory` in memory, for what no disk is to limit (default /dev/shm if it is there, else that of -dir)")
+	flags.StringVar(&o.Memory, "memory", "", "`directory` of all works that are not about the disk, for walq and peers alike (default /dev/shm if that is tmpfs, else that of -dir)")
 	flags.BoolVar(&o.Short, "short", false, "a minute: the chief rows, briefly; not for figures")
 	flags.BoolVar(&o.DropCaches, "drop", os.Geteuid() == 0, "before a cold read drop the page cache of the whole machine too (root)")
 	worksText := flags.String("works", "", "only works that this regular `expression` matches")
 	peersText := flags.String("peers", "", "only peers that this regular `expression` matches")
-	asJSON := flags.Bool("json", false, "print JSON")
-	chart := flags.String("chart", "", "draw the chief figures into this SVG `file`")
+	var show output
+	show.flags(flags)
+	flags.StringVar(&o.Out, "out", "", "write `name`.json after each work, and at the end name.svg and name.md")
 	list := flags.Bool("list", false, "list works and peers, and measure nothing")
+	from := flags.String("from", "", "measure nothing, and show the run of this JSON `file`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -94,19 +101,17 @@ func run(ctx context.Context, args []string) (err error) {
 	if *list {
 		return printList(os.Stdout, o)
 	}
-	report, err := measure(ctx, o)
-	if err != nil {
+	var report *Report
+	if *from != "" {
+		report, err = readReport(*from)
+	} else {
+		report, err = measure(ctx, o)
+	}
+	if report == nil || len(report.Rows) == 0 {
 		return err
 	}
-	if *asJSON {
-		err = report.printJSON(os.Stdout)
-	} else {
-		err = report.printTable(os.Stdout)
-	}
-	if *chart != "" {
-		err = errors.Join(err, report.draw(*chart))
-	}
-	return errors.Join(err, report.failure())
+	show.out = o.Out
+	return errors.Join(err, show.write(report), report.failure())
 }
 
 // settle fills in what depends on other options and on the machine.

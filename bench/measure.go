@@ -15,15 +15,17 @@ import (
 
 // A Row is what one subject came to in one work.
 type Row struct {
-	Work         string `json:"work"`
-	About        string `json:"about"`
-	Where        string `json:"where"`
-	Subject      string `json:"subject"`
-	Limit        bool   `json:"limit,omitempty"` // the subject is the machine
-	Durability   string `json:"durability,omitempty"`
-	NotAvailable string `json:"not_available,omitempty"`
-	Failed       string `json:"failed,omitempty"`
-	Stats        []Stat `json:"stats,omitempty"`
+	Work         string  `json:"work"`
+	About        string  `json:"about"`
+	Where        string  `json:"where"`
+	Subject      string  `json:"subject"`
+	Limit        bool    `json:"limit,omitempty"` // the subject is the machine
+	Size         bool    `json:"size,omitempty"`  // the subject is walq, of one of several sizes
+	Durability   string  `json:"durability,omitempty"`
+	NotAvailable string  `json:"not_available,omitempty"`
+	Failed       string  `json:"failed,omitempty"`
+	Stats        []Stat  `json:"stats,omitempty"`
+	Seconds      float64 `json:"seconds,omitempty"` // that all its rounds took, with what was made for them
 }
 
 // A Stat is one figure of a row over all rounds.
@@ -34,7 +36,7 @@ type Stat struct {
 	Min       float64   `json:"min"`
 	Max       float64   `json:"max"`
 	Samples   []float64 `json:"samples"`
-	OverWalq  float64   `json:"over_walq,omitempty"`  // how many times the cost of walq
+	OverWalq  float64   `json:"over_walq,omitempty"`  // how many times the cost of walq; of a size: of the first size
 	OverLimit float64   `json:"over_limit,omitempty"` // how many times the cost of the limit
 }
 
@@ -43,6 +45,8 @@ type Report struct {
 	Machine  string    `json:"machine"`
 	Settings string    `json:"settings"`
 	Began    time.Time `json:"began"`
+	Took     float64   `json:"took_seconds"`
+	Finished bool      `json:"finished"` // false: the run was ended, and the works behind are missing
 	Peers    []About   `json:"peers"`
 	Rows     []*Row    `json:"rows"`
 }
@@ -55,34 +59,59 @@ type About struct {
 
 // measure does all that the options ask for.
 func measure(ctx context.Context, o Options) (r *Report, err error) {
+	chosen := o.chosen()
+	all := works(o)
+	o.Time, err = o.timeWithin(all, chosen)
+	if err != nil {
+		return nil, err
+	}
 	e, err := newEnv(o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	r = &Report{Machine: machine(), Began: time.Now(), Settings: fmt.Sprintf(
-		"%d rounds of %v each, logs of %d messages, a large log of %d, at most %d MiB filled; disk %s (%s), memory %s (%s)",
-		o.Rounds, o.Time, o.Messages, o.Large, o.Room>>20, o.Dir, fileSystem(o.Dir), o.Memory, fileSystem(o.Memory))}
-	var chosen []Peer
-	for _, p := range peers() {
-		if o.Peers.MatchString(p.Name) {
-			chosen = append(chosen, p)
-			r.Peers = append(r.Peers, About{p.Name, p.About})
-		}
+	r = &Report{Machine: machine(), Began: time.Now(), Settings: o.settings()}
+	for _, p := range chosen {
+		r.Peers = append(r.Peers, About{p.Name, p.About})
 	}
-	o.talk("using %d MiB of memory", o.Touch>>20)
+	progress := newProgress(o, all, chosen)
 	if err := touch(o.Touch); err != nil {
 		return nil, err
 	}
-	for _, w := range works(o) {
-		o.talk("%s", w.Name)
+	for _, w := range all {
 		rows, err := e.measureWork(ctx, w, chosen)
 		if err != nil {
-			return nil, err
+			return r, err
 		}
 		r.Rows = append(r.Rows, rows...)
+		r.Took = time.Since(r.Began).Seconds()
+		progress.done(w, rows)
+		if err := o.keep(r); err != nil {
+			return r, err
+		}
 	}
-	return r, nil
+	r.Finished = true
+	return r, o.keep(r)
+}
+
+// chosen are the peers that take part.
+func (o Options) chosen() (all []Peer) {
+	for _, p := range peers() {
+		if o.Peers.MatchString(p.Name) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// settings says how it is measured.
+func (o Options) settings() string {
+	cold := "posix_fadvise"
+	if o.DropCaches {
+		cold += " and drop_caches"
+	}
+	return fmt.Sprintf("%d rounds of %v each, by turns; logs of %d messages, a large log of %d, at most %d MiB filled; disk %s (%s), memory %s (%s); cold by %s",
+		o.Rounds, o.Time, o.Messages, o.Large, o.Room>>20, o.Dir, fileSystem(o.Dir), o.Memory, fileSystem(o.Memory), cold)
 }
 
 // measureWork does one work with every subject, round by round. What a subject
@@ -96,6 +125,11 @@ func (e *Env) measureWork(ctx context.Context, w Work, peers []Peer) ([]*Row, er
 	}
 	if w.Limit != nil {
 		add(Row{Subject: w.LimitName, Limit: true}, func() ([]Metric, error) { return w.Limit(ctx, e) })
+	}
+	for _, v := range w.Variants {
+		if _, ok := peerIn(peers, walqName); ok {
+			add(Row{Subject: v.Name, Size: true}, func() ([]Metric, error) { return v.Run(ctx, e) })
+		}
 	}
 	for _, p := range peers {
 		if part, reason := w.takesPart(p); part {
@@ -111,7 +145,9 @@ func (e *Env) measureWork(ctx context.Context, w Work, peers []Peer) ([]*Row, er
 				continue
 			}
 			runtime.GC()
+			began := time.Now()
 			metrics, err := subjects[i]()
+			rows[i].Seconds += time.Since(began).Seconds()
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -177,7 +213,7 @@ func compare(rows []*Row) {
 		switch {
 		case r.Limit:
 			limit = r.Stats
-		case r.Subject == walqName:
+		case r.Subject == walqName, r.Size && ours == nil:
 			ours = r.Stats
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A Mode is how a queue is used in one measurement.
@@ -108,12 +109,18 @@ func peers() []Peer {
 
 // peerNamed finds a peer, for a child process.
 func peerNamed(name string) (Peer, error) {
-	for _, p := range peers() {
-		if p.Name == name {
-			return p, nil
-		}
+	if p, ok := peerIn(peers(), name); ok {
+		return p, nil
 	}
 	return Peer{}, fmt.Errorf("there is no peer %q", name)
+}
+
+func peerIn(all []Peer, name string) (Peer, bool) {
+	i := slices.IndexFunc(all, func(p Peer) bool { return p.Name == name })
+	if i < 0 {
+		return Peer{}, false
+	}
+	return all[i], true
 }
 
 // durability says what an acknowledged append has done.

@@ -37,27 +37,42 @@ func (r *Report) printTable(out io.Writer) error {
 
 func printWork(w io.Writer, rows []*Row) error {
 	fmt.Fprintf(w, "\n%s: %s (%s)\n", rows[0].Work, rows[0].About, rows[0].Where)
+	if rows[0].Size {
+		return printGrowth(w, rows)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range rows {
+		if r.none() != "" {
+			continue // below, not to tear the columns
+		}
 		name := r.Subject
 		if r.Limit {
 			name = "limit: " + name
-		}
-		if why := r.none(); why != "" {
-			fmt.Fprintf(t, "  %s\t%s\n", name, why)
-			continue
 		}
 		for i, s := range r.Stats {
 			durability := r.Durability
 			if i > 0 {
 				name, durability = "", ""
 			}
-			by, unit := scale(s.Median, s.Unit)
+			by, unit := readable(s.Median, s.Unit)
 			fmt.Fprintf(t, "  %s\t%s %s\t%s … %s\t%s\t%s\t%s\n", name, figure(s.Median/by), strings.TrimSpace(unit+" "+s.Name),
-				figure(s.Min/by), figure(s.Max/by), times(s.OverWalq, "walq"), times(s.OverLimit, "limit"), durability)
+				figure(s.Min/by), figure(s.Max/by), times(s.OverWalq, "walq"), r.overLimit(s), durability)
+		}
+	}
+	for _, r := range rows {
+		if why := r.none(); why != "" {
+			fmt.Fprintf(t, "  %s\t%s\n", r.Subject, why)
 		}
 	}
 	return t.Flush()
+}
+
+// overLimit is nothing for the limit itself.
+func (r *Row) overLimit(s Stat) string {
+	if r.Limit {
+		return ""
+	}
+	return times(s.OverLimit, "limit")
 }
 
 // none says why the row has no figures.
@@ -82,8 +97,8 @@ var scales = map[string][]struct {
 	"µs": {{1e4, 1e3, "ms"}},
 }
 
-// scale says in which unit a figure reads well, and what to divide by.
-func scale(v float64, unit string) (by float64, as string) {
+// readable says in which unit a figure reads well, and what to divide by.
+func readable(v float64, unit string) (by float64, as string) {
 	for _, s := range scales[unit] {
 		if v >= s.from {
 			return s.by, s.unit

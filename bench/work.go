@@ -29,6 +29,8 @@ type Work struct {
 	// Limit is what the machine allows, with a name. nil: none is known.
 	Limit     func(ctx context.Context, e *Env) ([]Metric, error)
 	LimitName string
+	// Variants are measured instead of peers.
+	Variants []Variant
 }
 
 // works are all, in the order of the table.
@@ -47,7 +49,9 @@ func works(o Options) []Work {
 		openWorks(),
 		seekWorks(),
 		memoryWorks(),
+		scaleWorks(o),
 		diskWorks(),
+		floorWorks(),
 	} {
 		for _, w := range some {
 			if o.selects(w) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -117,7 +118,8 @@ func appendWork(size, appenders, batch int) Work {
 		LimitName: "copy into a mapped file and CRC32C",
 		Limit: func(ctx context.Context, e *Env) ([]Metric, error) {
 			ns, err := limits.Copy(ctx, e.root[false], size, e.limitRoom(), e.Time)
-			return []Metric{{Unit: "ns", Value: ns}}, err
+			fresh, err2 := limits.CopyFresh(ctx, e.root[false], size, e.limitRoom())
+			return []Metric{{Unit: "ns", Value: ns}, {"into fresh pages", "ns", fresh}}, errors.Join(err, err2)
 		},
 	}
 }

@@ -79,6 +79,43 @@ func diskWorks() []Work {
 	}}
 }
 
+// floorWorks have no peers either: what one step of a queue costs at least.
+func floorWorks() []Work {
+	return []Work{{
+		Name:      "floor",
+		About:     "the least that a step of a queue can cost: an append of 100 B with its two atomic operations, into prepared pages and (without these operations) into fresh ones; a receive and acknowledge; a CAS; a reading of the clock",
+		Brief:     true,
+		LimitName: "the machine",
+		Limit: func(ctx context.Context, e *Env) ([]Metric, error) {
+			dir, room, d := e.root[false], e.limitRoom(), e.Time/5
+			add, err := limits.Append(ctx, dir, 100, room, d)
+			fresh, err2 := limits.CopyFresh(ctx, dir, 100, room)
+			take, err3 := limits.Take(ctx, dir, 100, room, d)
+			cas, err4 := limits.CompareAndSwap(ctx, d)
+			clock, err5 := limits.Clock(ctx, d)
+			return []Metric{
+				{"append", "ns", add}, {"copy and CRC32C, fresh pages", "ns", fresh}, {"receive and ack", "ns", take}, {"CAS", "ns", cas}, {"clock", "ns", clock},
+			}, errors.Join(err, err2, err3, err4, err5)
+		},
+	}, {
+		Name:      "pages",
+		About:     "the first use of a page of 4 KiB of a new file that is allocated and mapped: allocation, and the first store into each page, in memory and on the disk",
+		Disk:      true,
+		Brief:     true,
+		LimitName: "the kernel",
+		Limit: func(_ context.Context, e *Env) (ms []Metric, err error) {
+			for _, place := range []struct{ name, dir string }{{"memory: " + fileSystem(e.Memory), e.root[false]}, {"disk: " + fileSystem(e.Dir), e.root[true]}} {
+				allocate, write, err := limits.FreshPages(place.dir, e.limitRoom())
+				if err != nil {
+					return nil, err
+				}
+				ms = append(ms, Metric{place.name + ", allocate", "ns", allocate}, Metric{place.name + ", first store", "ns", write})
+			}
+			return ms, nil
+		},
+	}}
+}
+
 // openOnce opens a queue and looks what that took.
 func openOnce(ctx context.Context, j Job, ready func() error) (r Outcome, err error) {
 	if err := ready(); err != nil {
