@@ -65,13 +65,15 @@ func TestEveryPeerDoesEveryWorkOrSaysWhyNot(t *testing.T) {
 			t.Errorf("there is no work %q", name)
 			continue
 		}
-		rows, err := e.measureWork(t.Context(), w, peers())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range rows {
-			checkRow(t, r)
-		}
+		t.Run(name, func(t *testing.T) {
+			rows, err := e.measureWork(t.Context(), w, peers())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range rows {
+				checkRow(t, r)
+			}
+		})
 	}
 	if err := e.Close(); err != nil {
 		t.Error(err)

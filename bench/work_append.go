@@ -26,7 +26,7 @@ type appended struct {
 // the room is full.
 func appendFor(ctx context.Context, e *Env, q Queue, m Mode, batch int, timed bool) (appended, error) {
 	all := bodies(body(m.Bytes), batch)
-	for range warmUp(m) {
+	for range warmUp(m, batch) {
 		if err := q.Append(all); err != nil {
 			return appended{}, err
 		}
@@ -61,11 +61,11 @@ func appendFor(ctx context.Context, e *Env, q Queue, m Mode, batch int, timed bo
 }
 
 // warmUp is how many calls come before the first that counts.
-func warmUp(m Mode) int {
+func warmUp(m Mode, batch int) int {
 	if m.Sync {
 		return 2
 	}
-	return 64
+	return max(64/batch, 2)
 }
 
 func appendUntil(ctx context.Context, q Queue, all [][]byte, calls int64, stop *atomic.Bool, timed bool) (mine appended, err error) {
@@ -118,7 +118,7 @@ func appendWork(size, appenders, batch int) Work {
 		LimitName: "copy into a mapped file and CRC32C",
 		Limit: func(ctx context.Context, e *Env) ([]Metric, error) {
 			ns, err := limits.Copy(ctx, e.root[false], size, e.limitRoom(), e.Time)
-			fresh, err2 := limits.CopyFresh(ctx, e.root[false], size, e.limitRoom())
+			fresh, err2 := limits.CopyFresh(ctx, e.root[false], size, e.freshRoom())
 			return []Metric{{Unit: "ns", Value: ns}, {"into fresh pages", "ns", fresh}}, errors.Join(err, err2)
 		},
 	}
@@ -127,6 +127,9 @@ func appendWork(size, appenders, batch int) Work {
 // limitRoom is how much memory a limit goes through: more than caches hold, and
 // little enough to be prepared in no time.
 func (e *Env) limitRoom() int64 { return min(e.Room, 256<<20) }
+
+// freshRoom is how much memory is used for the first time: the kernel clears all of it.
+func (e *Env) freshRoom() int64 { return min(e.Room, 64<<20) }
 
 // latencyWorks look at each call.
 func latencyWorks() []Work {

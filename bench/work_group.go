@@ -25,15 +25,6 @@ type Consumer interface {
 	Close() error
 }
 
-// groupMessages are more than a consumer handles in one measurement; where reading
-// takes them away, so that each round needs a copy, there are fewer.
-func (e *Env) groupMessages(p Peer) int {
-	if p.Consumes {
-		return min(50_000, e.Messages)
-	}
-	return e.Messages
-}
-
 func groupWorks() []Work {
 	m := Mode{Bytes: 100, Appenders: 1}
 	return []Work{{
@@ -43,7 +34,7 @@ func groupWorks() []Work {
 		Brief: true,
 		Mode:  m,
 		Run: func(ctx context.Context, e *Env, p Peer) (ms []Metric, err error) {
-			err = e.reading(ctx, p, m, e.groupMessages(p), false, func(q Queue, l *log) error {
+			err = e.reading(ctx, p, m, e.messagesFor(p), false, func(q Queue, l *log) error {
 				r, err := consumeFrom(ctx, q, Job{Mode: m, Messages: l.n, Time: e.Time, Group: e.group()}, func() error { return nil })
 				if err != nil {
 					return err
@@ -78,7 +69,7 @@ func twoConsumers(m Mode) func(ctx context.Context, e *Env, p Peer) ([]Metric, e
 		if p.OneProcess != "" {
 			return nil, notAvailable(p.OneProcess)
 		}
-		l, err := e.filled(ctx, p, m, e.groupMessages(p))
+		l, err := e.filled(ctx, p, m, e.messagesFor(p))
 		if err != nil {
 			return nil, err
 		}

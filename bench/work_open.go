@@ -89,7 +89,7 @@ func floorWorks() []Work {
 		Limit: func(ctx context.Context, e *Env) ([]Metric, error) {
 			dir, room, d := e.root[false], e.limitRoom(), e.Time/5
 			add, err := limits.Append(ctx, dir, 100, room, d)
-			fresh, err2 := limits.CopyFresh(ctx, dir, 100, room)
+			fresh, err2 := limits.CopyFresh(ctx, dir, 100, e.freshRoom())
 			take, err3 := limits.Take(ctx, dir, 100, room, d)
 			cas, err4 := limits.CompareAndSwap(ctx, d)
 			clock, err5 := limits.Clock(ctx, d)
@@ -105,7 +105,7 @@ func floorWorks() []Work {
 		LimitName: "the kernel",
 		Limit: func(_ context.Context, e *Env) (ms []Metric, err error) {
 			for _, place := range []struct{ name, dir string }{{"memory: " + fileSystem(e.Memory), e.root[false]}, {"disk: " + fileSystem(e.Dir), e.root[true]}} {
-				allocate, write, err := limits.FreshPages(place.dir, e.limitRoom())
+				allocate, write, err := limits.FreshPages(place.dir, e.freshRoom())
 				if err != nil {
 					return nil, err
 				}

@@ -55,6 +55,19 @@ func (e *Env) filled(ctx context.Context, p Peer, m Mode, n int) (*log, error) {
 	return l, nil
 }
 
+// messagesFor is how many messages a log has that the peer reads. Where reading takes
+// them away each round needs a copy of the log, so there are fewer; the cost of each is
+// the same.
+func (e *Env) messagesFor(p Peer) int {
+	if p.Consumes {
+		return min(consumable, e.Messages)
+	}
+	return e.Messages
+}
+
+// consumable is more than a peer that consumes handles in a second.
+const consumable = 100_000
+
 // lastApart is more than any peer's clock is coarse.
 const lastApart = 20 * time.Millisecond
 
@@ -134,7 +147,7 @@ func replayWork(size int, cold bool) Work {
 		Brief: size == 100,
 		Mode:  m,
 		Run: func(ctx context.Context, e *Env, p Peer) (ms []Metric, err error) {
-			err = e.reading(ctx, p, m, e.Messages, cold, func(q Queue, l *log) error {
+			err = e.reading(ctx, p, m, e.messagesFor(p), cold, func(q Queue, l *log) error {
 				count, wrong, began := 0, 0, time.Now()
 				if err := q.Replay(l.n, func(b []byte) {
 					if count++; len(b) != size {

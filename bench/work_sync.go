@@ -76,9 +76,15 @@ func pipelineWorks() []Work {
 					return notAvailable("an append waits for its own sync")
 				}
 				n, began, b := 0, time.Now(), body(m.Bytes)
-				for room := e.Room / int64(m.Bytes+frameOverhead); time.Since(began) < e.Time && int64(n) < room; n += pipeline {
-					if err := pipe.Pipeline(b, pipeline); err != nil {
+				each := leastPipeline
+				for room := e.Room / int64(m.Bytes+frameOverhead); time.Since(began) < e.Time && int64(n) < room; {
+					before := time.Now()
+					if err := pipe.Pipeline(b, each); err != nil {
 						return err
+					}
+					n += each
+					if time.Since(before) < e.Time/8 { // a slow one is not to take minutes
+						each = min(2*each, pipeline)
 					}
 				}
 				ms = []Metric{{Unit: "msgs/s", Value: float64(n) / time.Since(began).Seconds()}}
@@ -94,9 +100,10 @@ func pipelineWorks() []Work {
 	}}
 }
 
-// pipeline is how many appends are handed over at once, and pipelineWindow how far
-// the acknowledgements may lag behind.
+// pipeline is how many appends are handed over at once, leastPipeline how many at
+// first, and pipelineWindow how far the acknowledgements may lag behind.
 const (
 	pipeline       = 20_000
+	leastPipeline  = 250
 	pipelineWindow = 4_096
 )
