@@ -13,12 +13,20 @@ import (
 
 // newestBase is the newest record of a base, which counts unless it is newer than the
 // generation.
+//
+// The generation is stored once its record is on disk, so it is loaded first. If there
+// is no such record that is damaged: by an older one the ring would be misread.
 func (g *File) newestBase() (Base, error) {
+	counts := g.r.Word(grpGeneration).Load()
 	rec, _, _, err := newestRecord(g.r.Bytes(grpBase, 2*recordSpacing), recordBytes, recordSpacing)
 	if err != nil {
 		return Base{}, &CorruptError{g.Path(), grpBase, err.Error()}
 	}
-	return decodeBase(rec), nil
+	b := decodeBase(rec)
+	if counts > b.Generation {
+		return b, &CorruptError{g.Path(), grpBase, fmt.Sprintf("there is no record of the base in force, of generation %d", counts)}
+	}
+	return b, nil
 }
 
 // Ring is the ring as the base sees it that counts now. ok is false if somebody is

@@ -336,3 +336,18 @@ func validRecord(rec []byte) bool {
 	g := binary.LittleEndian.Uint64(rec[recGeneration:])
 	return g != 0 && g != math.MaxUint64 && binary.LittleEndian.Uint32(rec[recChecksum:]) == crc32c.Update(0, rec[:recChecksum])
 }
+
+// sealed reports whether a record of any length counts for anything. Its checksum is in
+// the last four bytes.
+func sealed(rec []byte) bool {
+	g, n := binary.LittleEndian.Uint64(rec[recGeneration:]), len(rec)-4
+	return g != 0 && g != math.MaxUint64 && binary.LittleEndian.Uint32(rec[n:]) == crc32c.Update(0, rec[:n])
+}
+
+// empty reports whether nobody wrote a record yet.
+func empty(rec []byte) bool { return len(bytes.Trim(rec, "\x00")) == 0 }
+
+// identityDiffers is 0 if the checksum of an identity is right.
+func identityDiffers(page []byte) uint32 {
+	return binary.LittleEndian.Uint32(page[grpChecksum:]) ^ crc32c.Update(0, page[:grpChecksum])
+}
