@@ -81,7 +81,7 @@ func (q *Queue) Group(name string, o GroupOptions) (_ *Group, err error) {
 		return nil, groupError(name, err)
 	}
 	g.topics = filterFor(g.file.Topic)
-	g.dead.path, g.dead.log = g.settings.DeadLetter, q.logger
+	g.dead = newDeadLetters(g.settings.DeadLetter, q.logger)
 	if !q.adopt(g) {
 		return nil, errors.Join(ErrClosed, g.file.Close())
 	}
@@ -184,7 +184,8 @@ func (g *Group) Name() string { return g.name }
 
 // Close gives back what was handed out and not finished, so that another consumer gets
 // it at once, and puts on disk what is finished. It does not wait for anybody who works
-// on a message; calls that wait for one return ErrClosed, as do later calls.
+// on a message, but, for some seconds at most, for dead letters that are on their way;
+// calls that wait for a message return ErrClosed, as do later calls.
 func (g *Group) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -200,16 +201,16 @@ func (g *Group) Close() error {
 			d.ring.SendBack(&d.lease, 0)
 			d.over()
 		}
-		if g.walk.ring == nil && g.dirty == nil {
-			return nil
-		}
-		return g.checkpoint(g.walk.ring, syncPatience)
+		return nil
 	})
-	g.syncing.Wait()
-	g.walk.close()
-	g.q.disown(g)
 	g.q.bed.rouse()
 	g.q.log.Wake(wal.WaitGroup)
+	g.syncing.Wait() // what they finish is put on disk too
+	if g.walk.ring != nil || g.dirty != nil {
+		err = errors.Join(err, group.Guarded(func() error { return g.checkpoint(g.walk.ring, syncPatience) }))
+	}
+	g.walk.close()
+	g.q.disown(g)
 	return errors.Join(err, g.dead.close(), g.file.Close())
 }
 

@@ -31,26 +31,46 @@ const deadHeaders = "walq-"
 
 // deadLetters is the queue of messages that were given up, opened when the first comes.
 type deadLetters struct {
-	path string
-	log  *slog.Logger
-	q    *Queue
+	path     string
+	log      *slog.Logger
+	patience time.Duration // bounds how long one message is waited for to be in the queue
+	turn     chan struct{} // full while somebody looks at q
+	q        *Queue
 }
 
-func (l *deadLetters) put(d *Delivery, reason string) (err error) {
-	// Others may have to recover that queue first, and may have been stopped in it.
-	ctx, cancel := context.WithTimeout(context.Background(), deadPatience)
-	defer cancel()
+func newDeadLetters(path string, log *slog.Logger) deadLetters {
+	return deadLetters{path: path, log: log, patience: deadPatience, turn: make(chan struct{}, 1)}
+}
+
+// queue is the queue, opened now if it is not.
+func (l *deadLetters) queue(ctx context.Context) (_ *Queue, err error) {
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-l.turn }()
 	if l.q == nil {
-		if l.q, err = Open(ctx, l.path, Options{Create: &QueueOptions{}, Role: "dead", Logger: l.log}); err != nil {
-			return err
-		}
+		l.q, err = Open(ctx, l.path, Options{Create: &QueueOptions{}, Role: "dead", Logger: l.log})
+	}
+	return l.q, err
+}
+
+// put appends a message. Several goroutines may do so at once, but before close.
+func (l *deadLetters) put(d *Delivery, reason string) error {
+	// Others may have to recover that queue first, and may have been stopped in it.
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
+	defer cancel()
+	q, err := l.queue(ctx)
+	if err != nil {
+		return err
 	}
 	path := d.g.q.ID().String()
 	if before := d.Header(HeaderOriginPath); before != "" {
 		path = before + "," + path
 	}
 	// Else a message that nobody can work on would go round for ever.
-	if slices.Contains(strings.Split(path, ","), l.q.ID().String()) {
+	if slices.Contains(strings.Split(path, ","), q.ID().String()) {
 		return fmt.Errorf("the message came through %s, and does not go there again", l.path)
 	}
 	draft, err := d.draft()
@@ -71,13 +91,13 @@ func (l *deadLetters) put(d *Delivery, reason string) (err error) {
 		HeaderOriginPath:  path,
 	})
 	// In, but perhaps not on disk, is not enough: the message is finished here then.
-	_, err = l.q.Publish(ctx, draft)
+	_, err = q.Publish(ctx, draft)
 	for _, less := range []map[string]string{{HeaderOriginPath: path}, nil} { // in the end as large as it was where it comes from
 		if !errors.Is(err, ErrTooLarge) {
 			break
 		}
 		draft.Headers = less
-		_, err = l.q.Publish(ctx, draft)
+		_, err = q.Publish(ctx, draft)
 	}
 	return err
 }

@@ -231,20 +231,49 @@ func (g *Group) finished(d *Delivery) {
 }
 
 // giveUp appends the message to the dead-letter queue and finishes it. If it cannot be
-// appended it is sent back, to be tried again. g.mu is held.
+// appended it is sent back, to be tried again. g.mu is held, but not while the message is
+// appended: then the Group may do anything, even be closed.
 func (g *Group) giveUp(d *Delivery, reason string) error {
-	if g.dead.path != "" {
-		d.ring.Extend(&d.lease, g.deadline(g.clock.now(), max(g.settings.Lease, 2*deadPatience)))
-		if err := g.dead.put(d, reason); err != nil {
-			d.ring.SendBack(&d.lease, g.clock.now().wall.Add(deadPatience).UnixMilli())
-			g.q.log.Wake(wal.WaitGroup)
-			return fmt.Errorf("message %d: %w: %w", d.Seq, ErrDeadLetter, err)
+	if g.dead.path == "" {
+		if err := d.finishDead(); err != nil {
+			return err
+		}
+	} else {
+		if !d.ring.Extend(&d.lease, g.deadline(g.clock.now(), max(g.settings.Lease, 2*deadPatience))) {
+			return ErrLeaseLost
+		}
+		g.checkpointSoon() // if Close comes in between it knows that there is something
+		if err := g.bury(d, reason); err != nil || g.closed {
+			return err
 		}
 	}
+	g.finished(d)
+	return nil
+}
+
+// bury puts the message into the dead-letter queue and ends its lease. g.mu is held, and
+// given back meanwhile. Nobody else has the Delivery: it is not in the list of those that
+// were handed out, and its user was told, or will be, that it is over.
+func (g *Group) bury(d *Delivery, reason string) error {
+	g.syncing.Add(1) // Close waits, at most for deadPatience, so that the file stays
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	defer g.syncing.Done()
+	if err := g.dead.put(d, reason); err != nil {
+		now, _ := g.q.times.now()
+		d.ring.SendBack(&d.lease, now.Add(deadPatience).UnixMilli())
+		g.q.log.Wake(wal.WaitGroup)
+		return fmt.Errorf("message %d: %w: %w", d.Seq, ErrDeadLetter, err)
+	}
+	return d.finishDead()
+}
+
+// finishDead finishes a message that was given up, also without g.mu.
+func (d *Delivery) finishDead() error {
 	if !d.ring.Finish(&d.lease) {
 		return ErrLeaseLost
 	}
 	d.ring.CountDeadLettered()
-	g.finished(d)
+	d.g.tellKey(d)
 	return nil
 }

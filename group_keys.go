@@ -214,22 +214,28 @@ func (g *Group) steppedOver(now moment) (*Delivery, error) {
 	return g.hold(d), nil
 }
 
-// freeKey has those look who wait for the end of this message. It was finished, or given
-// back, by this Group.
+// freeKey has those look who wait for the end of this message, if it was finished. g.mu is
+// held.
 func (g *Group) freeKey(d *Delivery) {
 	n, w := d.lease.Ordinal, &g.walk
 	if !d.ring.Done(n) {
-		return
+		return // it was given back
 	}
 	own := w.ring != nil && w.keys != nil && w.ring.Base == d.ring.Base
 	if own {
 		w.keys.ended(n)
 	}
-	if !d.ring.Marked(n) {
-		return
-	}
-	if freed := d.ring.Free(); own && w.keys.freed == freed-1 {
+	if freed := g.tellKey(d); own && freed != 0 && w.keys.freed == freed-1 {
 		w.keys.freed = freed // it was ours, and is known
 	}
-	g.q.log.Wake(wal.WaitGroup)
+}
+
+// tellKey tells who waits for the end of this message, which was finished, that it was.
+// It returns what the ring's count is by that, 0 if nobody waits.
+func (g *Group) tellKey(d *Delivery) (freed uint64) {
+	if g.file.ByKey && d.ring.Marked(d.lease.Ordinal) {
+		freed = d.ring.Free()
+		g.q.log.Wake(wal.WaitGroup)
+	}
+	return freed
 }
