@@ -92,6 +92,14 @@ func (g *File) bases() (s bases, err error) {
 	return s, nil
 }
 
+// inForce is by the base that came into force last; nil if nobody knows.
+func (s bases) inForce() *Ring {
+	if s.pending {
+		return s.before
+	}
+	return s.newest
+}
+
 // of is the ring by the base that an entry of this lap belongs to; nil if that is one
 // before both.
 func (s bases) of(lap uint64) *Ring {
@@ -188,8 +196,8 @@ func (s bases) forget() error {
 // generation follow from the file. choose is called under the lock, so that what was
 // known before can be looked at again; it returns false if nothing is to be done. marks
 // says which of the messages behind the base need not be delivered, of those that were
-// finished, also by who went on until the ring was emptied; nil: none. What is in the
-// file is on disk when it returns.
+// finished, also by who went on until the ring was emptied; nil: none, and delayed ones
+// are forgotten. What is in the file is on disk when it returns.
 //
 // Errors: ErrBusy, and those of the functions.
 func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks func(b Base, finished map[uint64]bool) ([]Mark, error)) error {
@@ -203,9 +211,16 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 		if err != nil || !ok {
 			return err
 		}
+		last := s.inForce()
+		fresh := last == nil || last.Base.Boot != b.Boot || last.Base.Epoch != b.Epoch
+		delays, err := g.delaysBeforeBase(fresh)
+		if err != nil {
+			return err
+		}
 		if err := s.forget(); err != nil {
 			return err
 		}
+		var kept map[uint64]bool // behind the base, and finished in the ring
 		ring, err := g.empty(s, b, was.Finished)
 		if err != nil {
 			return err
@@ -220,7 +235,10 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 			if err != nil {
 				return err
 			}
-			ring.mark(all)
+			kept = ring.mark(all)
+		}
+		if delays != nil {
+			delays.purge(ring.Base.Seq, kept, marks == nil, fresh)
 		}
 		return ring.putInForce()
 	})
@@ -255,15 +273,18 @@ func (g *Ring) follow(f *File, seq uint64) error {
 	return f.writeBase(&g.Base)
 }
 
-// mark makes messages count as finished that were so before the base.
-func (g *Ring) mark(all []Mark) {
+// mark makes messages count as finished that were so before the base, and says which.
+func (g *Ring) mark(all []Mark) map[uint64]bool {
+	marked := map[uint64]bool{}
 	for _, m := range all {
 		if n := g.Base.Ordinal + uint64(m.Behind); uint64(m.Behind) < g.Window() && g.Fits(m.Seq) {
 			g.at(n, entrySeq).Store(g.seqWord(n, m.Seq))
 			g.at(n, entryWord).Store(uint64(finishedWord(g.lap(n))))
+			marked[m.Seq] = true
 			step.At(step.GroupBaseMarked)
 		}
 	}
+	return marked
 }
 
 // putInForce lets the base count. Passed comes first, with its generation: who walks by

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/walq/walq/internal/step"
@@ -19,6 +20,7 @@ const suffix = ".grp"
 const (
 	lockBase       = 0 // who makes another base
 	lockCheckpoint = 1 // who writes a checkpoint, or settings
+	lockDelays     = 2 // who makes the delay file, or removes the group
 )
 
 // A CorruptError says which bytes of a group's file are wrong.
@@ -56,7 +58,12 @@ type File struct {
 	f     *mmap.File
 	r     *mmap.Region
 	locks *mmap.LockFile
-	mine  [2]sync.Mutex // locks of one descriptor do not exclude its own goroutines
+	mine  [3]sync.Mutex // locks of one descriptor do not exclude its own goroutines
+
+	name    string
+	dir     *mmap.Dir
+	opening sync.Mutex // of the delay file
+	delays  atomic.Pointer[Delays]
 }
 
 // Create makes the file of a group in dir, by way of a temporary name that nobody else
@@ -109,12 +116,15 @@ func Open(dir *mmap.Dir, name string, readOnly bool) (_ *File, err error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	g := &File{}
+	g := &File{name: name}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.Close())
 		}
 	}()
+	if g.dir, err = dir.Again(); err != nil {
+		return nil, err
+	}
 	if g.f, err = dir.Open(FileName(name), readOnly); err != nil {
 		return nil, err
 	}
@@ -160,6 +170,12 @@ func (g *File) Path() string { return g.f.Path() }
 // Close unmaps the file. Nobody may use the group any more.
 func (g *File) Close() error {
 	var errs []error
+	if d := g.delays.Load(); d != nil {
+		errs = append(errs, d.close())
+	}
+	if g.dir != nil {
+		errs = append(errs, g.dir.Close())
+	}
 	if g.locks != nil {
 		errs = append(errs, g.locks.Close())
 	}
@@ -251,6 +267,9 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 		if ring.Generation() != ring.Base.Generation {
 			return ErrStale
 		}
+		if err := g.flushDelays(); err != nil {
+			return err
+		}
 		if err := g.r.Flush(grpFloor, g.r.Len()-grpFloor); err != nil {
 			return err
 		}
@@ -269,7 +288,9 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 //
 // Errors: ErrBusy.
 func (g *File) Settle(patience time.Duration) error {
-	return g.locked(lockBase, patience, func() error { return g.r.Flush(grpFloor, g.r.Len()-grpFloor) })
+	return g.locked(lockBase, patience, func() error {
+		return errors.Join(g.flushDelays(), g.r.Flush(grpFloor, g.r.Len()-grpFloor))
+	})
 }
 
 // ErrStale: what is known of the group is of a base that counts no more.

@@ -83,6 +83,7 @@ const (
 	grpRedelivered  = 8712
 	grpDeadLettered = 8720
 	grpPaused       = 8832 // not 0: nothing is delivered
+	grpDelays       = 8840 // not 0: there is a delay file
 	grpWanted       = 8960 // not 0: somebody waits for the floor to rise
 	grpFreed        = 9088 // grows when a message is finished for which another one of its key waited
 

@@ -61,6 +61,7 @@ var bindings = []struct {
 	{"group shared words", "redelivered", "offset", grpRedelivered},
 	{"group shared words", "dead-lettered", "offset", grpDeadLettered},
 	{"group shared words", "paused", "offset", grpPaused},
+	{"group shared words", "delays", "offset", grpDelays},
 	{"group shared words", "wanted", "offset", grpWanted},
 	{"group shared words", "freed", "offset", grpFreed},
 	{"group entry", "word", "offset", entryWord},
@@ -75,6 +76,29 @@ var bindings = []struct {
 	{"group word", "lap", "bits", lapShift},
 	{"group lock bytes", "base", "byte", lockBase},
 	{"group lock bytes", "checkpoint", "byte", lockCheckpoint},
+	{"group lock bytes", "delays", "byte", lockDelays},
+	{"delay identity", "magic", "offset", grpMagic},
+	{"delay identity", "version", "offset", grpVersion},
+	{"delay identity", "version", "value", version},
+	{"delay identity", "checksum algorithm", "offset", grpAlgorithm},
+	{"delay identity", "incompatible features", "offset", grpIncompatible},
+	{"delay identity", "read-only features", "offset", grpReadCompat},
+	{"delay identity", "compatible features", "offset", grpCompatible},
+	{"delay identity", "queue", "offset", grpQueue},
+	{"delay identity", "created", "offset", grpCreated},
+	{"delay identity", "blocks", "offset", dlyBlocksAtMost},
+	{"delay identity", "checksum", "offset", dlyChecksum},
+	{"delay shared words", "blocks", "offset", dlyBlocks},
+	{"delay shared words", "suspect", "offset", dlySuspect},
+	{"delay shared words", "changes", "offset", dlyChanges},
+	{"delay shared words", "clock", "offset", dlyOffset},
+	{"delay summary", "bound", "offset", sumBound},
+	{"delay summary", "room", "offset", sumRoom},
+	{"delay cell", "word", "offset", cellWord},
+	{"delay cell", "sequence", "offset", cellSeq},
+	{"delay cell", "time", "offset", cellTime},
+	{"delay cell", "check", "offset", cellCheck},
+	{"delay lock bytes", "grow", "byte", lockGrow},
 }
 
 func TestTheDocumentSaysWhatTheCodeDoes(t *testing.T) {
@@ -98,12 +122,16 @@ func TestTheDocumentSaysWhatTheCodeDoes(t *testing.T) {
 		}
 	}
 	for key := range rows {
-		if strings.HasPrefix(key, "group ") && !bound[key] {
+		if (strings.HasPrefix(key, "group ") || strings.HasPrefix(key, "delay ")) && !bound[key] {
 			t.Errorf("%s: nothing in the code is tied to it", key)
 		}
 	}
 	if sum := slotBits + deliveriesBits + deathsBits + incarnationBits + lapBits + stateBits; sum != 64 {
 		t.Errorf("a word has %d bits", sum)
+	}
+	if dlySummaries != 8192 || summaryBytes != 16 || cellBytes != 32 || cellsPerBlock != 512 || MaxDelayBlocks != 8192 ||
+		boundBits != 40 || roomBits != 16 || entryBits != 20 {
+		t.Error("the areas of a delay file are others than the document says")
 	}
 	if grpRing != 12288 || entryBytes != 32 || grpSettings != 4096 || grpBase != 6144 || grpCheckpoint != 7168 {
 		t.Error("the areas lie elsewhere than the document says")

@@ -230,6 +230,7 @@ func (x *Inspection) list() {
 	add(shared, grpRedelivered, "redelivered", get(grpRedelivered))
 	add(shared, grpDeadLettered, "dead-lettered", get(grpDeadLettered))
 	add(shared, grpPaused, "paused", get(grpPaused))
+	add(shared, grpDelays, "delays", get(grpDelays))
 	add(shared, grpWanted, "wanted", get(grpWanted))
 	add(shared, grpFreed, "freed", get(grpFreed))
 	for i, at := int64(0), int64(grpRing); at+entryBytes <= end && i < MaxEntries; i, at = i+1, at+entryBytes {
@@ -245,7 +246,7 @@ type Entry struct{ Word, Seq, Time, Mark uint64 }
 func (e Entry) String() string {
 	w := Word(e.Word)
 	s := fmt.Sprintf("lap %d %v", w.lap(), w.State())
-	if e.Word>>2&1 != 0 {
+	if w.State() > Moved {
 		s = fmt.Sprintf("lap %d BAD STATE %d", w.lap(), w.State())
 	}
 	if w.State() == Leased {

@@ -222,11 +222,11 @@ func (x *Inspection) entries() {
 	held := min(uint64(x.file.Entries), uint64(max(x.size-grpRing, 0))/entryBytes)
 	for i := range held {
 		switch w := Word(x.word(grpRing + int64(i)*entryBytes + entryWord)); {
-		case w.State() > Waiting:
+		case w.State() > Moved:
 			x.badEntry(i, "a state of %d", w.State())
-		case w.State() == Finished && w != finishedWord(w.lap()):
+		case w.State().Done() && w != finishedWord(w.lap()).in(w.State()):
 			x.badEntry(i, "it is finished, and says more than its lap: %#x", uint64(w))
-		case w.State() != Leased && w.Owner() != Owner{}:
+		case w.State() != Leased && w.State() != Moving && w.Owner() != Owner{}:
 			x.badEntry(i, "it is %v, and has an owner: %#x", w.State(), uint64(w))
 		}
 	}

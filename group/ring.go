@@ -15,9 +15,10 @@ type Ring struct {
 	Base    Base
 }
 
-// A Lease is what one delivery holds. It is for one goroutine at a time.
+// A Lease is what one delivery holds, of the ring or of a delay file. It is for one
+// goroutine at a time.
 type Lease struct {
-	Ordinal uint64
+	Ordinal uint64 // or the number of the cell
 	Word    Word
 	time    uint64 // as last stored by us
 }
@@ -187,12 +188,16 @@ func (g *Ring) Extend(l *Lease, deadline int64) bool {
 // storeTime stores the time word of a lease, unless the lease is lost. By
 // compare-and-swap: its holder may have slept since it looked.
 func (g *Ring) storeTime(l *Lease, v uint64) bool {
-	for g.Held(l) {
-		if g.at(l.Ordinal, entryTime).CompareAndSwap(l.time, v) {
+	return storeTime(g.at(l.Ordinal, entryWord), g.at(l.Ordinal, entryTime), l, v)
+}
+
+func storeTime(word, time *atomic.Uint64, l *Lease, v uint64) bool {
+	for Word(word.Load()) == l.Word {
+		if time.CompareAndSwap(l.time, v) {
 			l.time = v
-			return g.Held(l)
+			return Word(word.Load()) == l.Word
 		}
-		l.time = g.at(l.Ordinal, entryTime).Load() // of a former owner that came late
+		l.time = time.Load() // of a former owner that came late
 	}
 	return false
 }

@@ -11,11 +11,22 @@ const (
 	Leased   State = 1 // a consumer works on it
 	Ready    State = 2 // sent back, or its lease ended: whoever comes may take it
 	Waiting  State = 3 // sent back, but not before its time
+
+	// Of the ring: the delay file takes the message over.
+	Moving State = 4 // its cell is filled, and is to wait; the time word names it
+	Moved  State = 5 // its cell has it, and is not on disk yet; then this is finished here
+
+	// Of the delay file, where FINISHED is a free cell.
+	Pending State = 6 // its owner fills it
+	Dropped State = 7 // nobody needs it; its owner, who may be filling it, frees it
 )
 
 func (s State) String() string {
-	return [...]string{"FINISHED", "LEASED", "READY", "WAITING"}[s&3]
+	return [...]string{"FINISHED", "LEASED", "READY", "WAITING", "MOVING", "MOVED", "PENDING", "DROPPED"}[s&7]
 }
+
+// Done reports whether the ring has nothing to hand out any more.
+func (s State) Done() bool { return s == Finished || s == Moved }
 
 // A Word is the first word of an entry: all that decides whose it is, in one
 // compare-and-swap.
@@ -92,6 +103,11 @@ func (w Word) notYet() Word {
 }
 
 func finishedWord(lap uint64) Word { return makeWord(Finished, lap, Owner{}, 0, 0) }
+
+func movedWord(lap uint64) Word { return makeWord(Moved, lap, Owner{}, 0, 0) }
+
+// in is the word in another state, with all else as it is.
+func (w Word) in(s State) Word { return w&^(1<<stateBits-1) | Word(s) }
 
 // tag marks the time word as that of the present lease.
 func (w Word) tag() uint64 { return uint64(w.Deliveries())&(1<<11-1) | w.lap()&15<<11 }

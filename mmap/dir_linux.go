@@ -157,6 +157,15 @@ func (d *Dir) OpenDir(name string) (*Dir, error) {
 	return &Dir{fd, d.Join(name)}, nil
 }
 
+// Again is another handle on the same directory, wherever it was moved.
+func (d *Dir) Again() (*Dir, error) {
+	fd, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, d.fail("dup", "", err)
+	}
+	return &Dir{fd, d.path}, nil
+}
+
 // Mkdir makes a directory, with exactly these permissions, unless it is there.
 func (d *Dir) Mkdir(name string, perm fs.FileMode) error {
 	if err := checkName(name); err != nil {

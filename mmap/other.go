@@ -90,6 +90,9 @@ func (d *Dir) OpenOrCreate(name string, perm fs.FileMode) (*File, error) {
 // OpenDir opens a directory beneath this one.
 func (d *Dir) OpenDir(name string) (*Dir, error) { return nil, ErrUnsupported }
 
+// Again is another handle on the same directory.
+func (d *Dir) Again() (*Dir, error) { return nil, ErrUnsupported }
+
 // Mkdir makes a directory unless it is there.
 func (d *Dir) Mkdir(name string, perm fs.FileMode) error { return ErrUnsupported }
 

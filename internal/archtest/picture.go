@@ -69,6 +69,7 @@ var formatFiles = []string{
 	"segment/format.go",
 	"wal/control_format.go",
 	"group/format.go",
+	"group/delay_format.go",
 	"codec/",
 }
 

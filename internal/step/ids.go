@@ -119,6 +119,28 @@ const (
 	KeyFreed      ID = 112 // a message with a mark is finished, and nobody was woken
 )
 
+// The steps of groups' delay files.
+const (
+	DelayTempMade    ID = 130 // a delay file exists under its temporary name, on disk
+	DelayLinked      ID = 131 // it has its final name as well, nobody is told
+	DelayGrowBefore  ID = 132 // it is about to be made longer
+	DelayGrown       ID = 133 // it is longer, nobody is told
+	DelayPending     ID = 134 // a cell has an owner, nothing is in it
+	DelayFilled      ID = 135 // all is in it, the ring does not know
+	DelayPlaceStored ID = 136 // the entry's time names the cell, the lease stands
+	DelayMoving      ID = 137 // the entry is moving, the cell does not wait
+	DelayWaits       ID = 138 // the cell waits, the entry is moving
+	DelayMoved       ID = 139 // the entry is done with, nobody is told
+	DelayTakeBefore  ID = 140 // a message is due and about to be taken
+	DelayTaken       ID = 141 // its cell is leased; until when nobody knows
+	DelayLeaseStored ID = 142 // the lease is whole, the message is not handed out
+	DelayFinished    ID = 143 // the cell is free, the ring does not say so
+	DelaySentBack    ID = 144 // the cell may be taken, nobody is told
+	DelayPurged      ID = 145 // a base: cells whose messages the ring brings again are free
+	DelayFlushBefore ID = 146 // the file is about to be synced
+	DelayFlushed     ID = 147 // it is synced, the group's own file is not
+)
+
 // names holds the name of each step at its number.
 var names = [...]string{
 	ClaimBefore:           "ClaimBefore",
@@ -196,6 +218,24 @@ var names = [...]string{
 	KeyMarkBefore:         "KeyMarkBefore",
 	KeyMarked:             "KeyMarked",
 	KeyFreed:              "KeyFreed",
+	DelayTempMade:         "DelayTempMade",
+	DelayLinked:           "DelayLinked",
+	DelayGrowBefore:       "DelayGrowBefore",
+	DelayGrown:            "DelayGrown",
+	DelayPending:          "DelayPending",
+	DelayFilled:           "DelayFilled",
+	DelayPlaceStored:      "DelayPlaceStored",
+	DelayMoving:           "DelayMoving",
+	DelayWaits:            "DelayWaits",
+	DelayMoved:            "DelayMoved",
+	DelayTakeBefore:       "DelayTakeBefore",
+	DelayTaken:            "DelayTaken",
+	DelayLeaseStored:      "DelayLeaseStored",
+	DelayFinished:         "DelayFinished",
+	DelaySentBack:         "DelaySentBack",
+	DelayPurged:           "DelayPurged",
+	DelayFlushBefore:      "DelayFlushBefore",
+	DelayFlushed:          "DelayFlushed",
 	SocketUnlinked:        "SocketUnlinked",
 	SocketBound:           "SocketBound",
 	SocketReady:           "SocketReady",

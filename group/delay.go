@@ -1,0 +1,369 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/walq/walq/internal/step"
+	"github.com/walq/walq/mmap"
+)
+
+const delaySuffix = ".dly"
+
+// DelayFileName is the name of a group's delay file.
+func DelayFileName(name string) string { return name + delaySuffix }
+
+// Delays is the shared part of a group's delay file: messages that are not due for
+// long, and would hold up the floor and fill the window. Each has a cell. See
+// docs/adr/0023-the-delay-file.md.
+//
+// Its methods are safe for concurrent use, except close.
+type Delays struct {
+	delayIdentity
+	f       *mmap.File
+	r       *mmap.Region
+	locks   *mmap.LockFile
+	growing sync.Mutex
+	grows   atomic.Int64  // not before then is it tried to grow once more, nanoseconds
+	start   atomic.Uint64 // the block in which room was found last
+}
+
+// lockGrow is the byte of the delay file that is locked, through a descriptor of its
+// own, by who makes it longer.
+const lockGrow = 0
+
+// delayBlocks is how many blocks a new delay file may have.
+var delayBlocks = MaxDelayBlocks
+
+// Delays is the group's delay file; nil if it has none.
+//
+// Errors: ErrVersion, CorruptError.
+func (g *File) Delays() (_ *Delays, err error) {
+	if d := g.delays.Load(); d != nil {
+		return d, nil
+	}
+	defer mmap.Recover(mmap.Protect(), &err)
+	if g.r.Word(grpDelays).Load() == 0 {
+		return nil, nil
+	}
+	return g.lookForDelays()
+}
+
+// lookForDelays opens the delay file if there is one, whatever the group's own file says.
+func (g *File) lookForDelays() (*Delays, error) {
+	g.opening.Lock()
+	defer g.opening.Unlock()
+	if d := g.delays.Load(); d != nil {
+		return d, nil
+	}
+	d, err := g.openDelays()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errOtherGroup):
+		if g.r.Word(grpDelays).Load() != 0 {
+			return nil, &CorruptError{g.Path(), grpDelays, "the file of its delayed messages is missing: " + g.delayPath()}
+		}
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	g.delays.Store(d)
+	return d, nil
+}
+
+func (g *File) delayPath() string { return g.dir.Join(DelayFileName(g.name)) }
+
+// errOtherGroup: a delay file that a group of the same name left, which was removed.
+var errOtherGroup = errors.New("the delay file is another group's")
+
+func (g *File) openDelays() (_ *Delays, err error) {
+	d := &Delays{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	readOnly := g.r.ReadOnly()
+	if d.f, err = g.dir.Open(DelayFileName(g.name), readOnly); err != nil {
+		return nil, err
+	}
+	page := make([]byte, identityBytes)
+	if n, err := d.f.ReadAt(page, 0); n < len(page) {
+		return nil, &CorruptError{d.f.Path(), int64(n), fmt.Sprintf("a delay file of %d bytes (%v)", n, err)}
+	}
+	if d.delayIdentity, err = decodeDelayIdentity(page); err != nil {
+		if errors.Is(err, ErrVersion) {
+			return nil, fmt.Errorf("%s: %w", d.f.Path(), err)
+		}
+		return nil, &CorruptError{d.f.Path(), 0, err.Error()}
+	}
+	if d.Queue != g.Queue || d.Created != g.Created {
+		return nil, errOtherGroup
+	}
+	size, err := d.f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size < d.fileBytes(0) {
+		return nil, &CorruptError{d.f.Path(), size, fmt.Sprintf("a delay file of %d bytes", size)}
+	}
+	if d.r, err = d.f.Map(d.fileBytes(d.delayIdentity.Blocks), readOnly); err != nil {
+		return nil, err
+	}
+	if err := d.clamp(); err != nil {
+		return nil, err
+	}
+	l, err := g.dir.Open(DelayFileName(g.name), readOnly)
+	if err != nil {
+		return nil, err
+	}
+	d.locks = mmap.NewLockFile(l)
+	return d, nil
+}
+
+// clamp makes the number of blocks that of those which are there: a power loss may have
+// left the word and not the length of the file. Nothing that was ever on disk as a whole
+// is behind it.
+func (d *Delays) clamp() error {
+	w := d.r.Word(dlyBlocks)
+	for {
+		n := w.Load()
+		size, err := d.f.Size() // after n: who makes the file longer raises n last
+		if err != nil {
+			return err
+		}
+		there := uint64(size-d.fileBytes(0)) / blockBytes
+		if n <= there || d.r.ReadOnly() || w.CompareAndSwap(n, there) {
+			return nil
+		}
+	}
+}
+
+// MakeDelays makes the group's delay file, by way of a temporary name that nobody else
+// uses, unless it has one. It does not wait: ErrBusy if another one is at it.
+//
+// Errors: those of Delays; fs.ErrNotExist if the group was removed; mmap.ErrDiskFull.
+func (g *File) MakeDelays(temp string, perm fs.FileMode) (d *Delays, err error) {
+	if d, err := g.Delays(); err != nil || d != nil && g.r.Word(grpDelays).Load() != 0 {
+		return d, err
+	}
+	err = g.locked(lockDelays, 0, func() error {
+		if err := g.current(); err != nil {
+			return err
+		}
+		d, err = g.lookForDelays()
+		if d == nil && err == nil {
+			// What is there, if anything, is of a group that was removed.
+			err = errors.Join(ignoreMissing(g.dir.Unlink(DelayFileName(g.name))), g.createDelays(temp, perm))
+			if err == nil {
+				d, err = g.lookForDelays()
+			}
+		}
+		if d != nil && err == nil {
+			err = g.useDelays()
+		}
+		return err
+	})
+	return d, err
+}
+
+// useDelays tells all that there is a delay file, before anything is in it. Who linked it
+// may have died before that was on disk.
+func (g *File) useDelays() error {
+	if err := g.dir.Sync(); err != nil {
+		return err
+	}
+	g.r.Word(grpDelays).Store(1)
+	return nil
+}
+
+// current tells whether the file is still that of the group of its name. Who removes it
+// has to hold the lock that the caller holds.
+func (g *File) current() error {
+	f, err := g.dir.Open(FileName(g.name), true)
+	if err != nil {
+		return err
+	}
+	now, err := f.ID()
+	own, oerr := g.f.ID()
+	if err = errors.Join(err, oerr, f.Close()); err == nil && now != own {
+		err = fmt.Errorf("%s was removed, and made anew: %w", g.Path(), fs.ErrNotExist)
+	}
+	return err
+}
+
+func (g *File) createDelays(temp string, perm fs.FileMode) (err error) {
+	f, err := g.dir.Create(temp, perm)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), ignoreMissing(g.dir.Unlink(temp))) }()
+	id := delayIdentity{Queue: g.Queue, Created: g.Created, Blocks: delayBlocks}
+	if err := f.Allocate(0, id.fileBytes(0)); err != nil {
+		return err
+	}
+	page := make([]byte, identityBytes)
+	encodeDelayIdentity(page, id)
+	if _, err := f.WriteAt(page, 0); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	step.At(step.DelayTempMade)
+	if err := g.dir.Link(temp, DelayFileName(g.name)); err != nil {
+		return err
+	}
+	step.At(step.DelayLinked)
+	return nil
+}
+
+// Remove removes the group and its delay file; f is called under the lock that keeps
+// others from making one meanwhile, and removes the group's file.
+func (g *File) Remove(unlink func(name string) error) error {
+	return g.locked(lockDelays, lockPatience, func() error {
+		if err := unlink(FileName(g.name)); err != nil {
+			return err
+		}
+		return ignoreMissing(unlink(DelayFileName(g.name)))
+	})
+}
+
+func (d *Delays) close() error {
+	var errs []error
+	if d.locks != nil {
+		errs = append(errs, d.locks.Close())
+	}
+	if d.r != nil {
+		d.r.Unmap()
+	}
+	if d.f != nil {
+		errs = append(errs, d.f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Path is the path of the file.
+func (d *Delays) Path() string { return d.f.Path() }
+
+// blocks is how many blocks are in use.
+func (d *Delays) blocks() int {
+	return int(min(d.r.Word(dlyBlocks).Load(), uint64(d.delayIdentity.Blocks)))
+}
+
+const (
+	growAtMost = 64 // blocks at a time, 1 MiB
+	growPause  = time.Second
+)
+
+// grow makes the file longer. false: it cannot be, or another one is at it. Room is
+// allocated before it is used: a store into a mapping must never meet a full disk.
+func (d *Delays) grow() (ok bool, err error) {
+	now := time.Now().UnixNano()
+	if now < d.grows.Load() || !d.growing.TryLock() {
+		return false, nil
+	}
+	defer d.growing.Unlock()
+	if ok, err := d.locks.TryLock(lockGrow, true); !ok || err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, d.locks.Unlock(lockGrow)) }()
+	n := d.blocks()
+	more := min(max(n/4, 1), growAtMost, d.delayIdentity.Blocks-n)
+	if more <= 0 {
+		return false, nil
+	}
+	step.At(step.DelayGrowBefore)
+	err = step.Err(step.DelayGrowBefore)
+	if err == nil {
+		err = d.f.Allocate(d.fileBytes(n), blockBytes*int64(more))
+	}
+	if err != nil {
+		d.grows.Store(now + int64(growPause))
+		return false, nil // the disk is full, or refuses: the message stays in the window
+	}
+	step.At(step.DelayGrown)
+	d.r.Word(dlyBlocks).Store(uint64(n + more))
+	d.start.Store(uint64(n))
+	return true, nil
+}
+
+// flush puts the whole file on disk. After a failed sync the kernel takes for clean what
+// is not on disk: then everything is made dirty once more.
+func (d *Delays) flush() error {
+	n := d.fileBytes(d.blocks())
+	suspect := d.r.Word(dlySuspect)
+	was := suspect.Load()
+	if was != 0 {
+		d.r.Touch(0, n)
+	}
+	err := step.Err(step.DelayFlushBefore)
+	if err == nil {
+		err = d.r.Flush(0, n)
+	}
+	if err != nil {
+		suspect.Add(1)
+		return err
+	}
+	if was != 0 {
+		suspect.CompareAndSwap(was, 0)
+	}
+	return nil
+}
+
+// flushDelays puts the delay file on disk, if there is one, also if only others have put
+// something into it. What was moved before is finished in the ring then: not earlier,
+// since what is finished there counts after a power loss, and the floor passes it.
+func (g *File) flushDelays() error {
+	d, err := g.Delays()
+	if d == nil || err != nil {
+		return err
+	}
+	ring := &Ring{r: g.r, entries: uint64(g.Entries)}
+	moved := ring.allMoved()
+	if err := d.flush(); err != nil {
+		return err
+	}
+	step.At(step.DelayFlushed)
+	for _, m := range moved {
+		ring.at(m.entry, entryWord).CompareAndSwap(uint64(m.word), uint64(finishedWord(m.word.lap())))
+	}
+	return nil
+}
+
+type movedEntry struct {
+	entry uint64
+	word  Word
+}
+
+func (g *Ring) allMoved() (all []movedEntry) {
+	for i := range g.entries {
+		if w := Word(g.at(i, entryWord).Load()); w.State() == Moved {
+			all = append(all, movedEntry{i, w})
+		}
+	}
+	return all
+}
+
+// SettleMoved puts the delay file on disk, so that the floor may pass what was moved. It
+// does not wait for others who do the same: ErrBusy.
+func (g *File) SettleMoved() error {
+	return g.locked(lockCheckpoint, 0, g.flushDelays)
+}
+
+// delaysBeforeBase is the delay file, if there is one, ready for another base. There may
+// be one that the group's own file does not know of. fresh: the last base was of another
+// run of the machine; then nobody knows which cells of what was moved are on disk.
+func (g *File) delaysBeforeBase(fresh bool) (*Delays, error) {
+	d, err := g.lookForDelays()
+	if d == nil || err != nil {
+		return nil, err
+	}
+	if err := g.useDelays(); err != nil || fresh {
+		return d, err
+	}
+	return d, g.flushDelays()
+}
