@@ -189,7 +189,7 @@ func TestAProcessThatFailsEndsTheOthers(t *testing.T) {
 }
 
 func TestBadArgumentsAreErrors(t *testing.T) {
-	for _, args := range [][]string{{"-works", "("}, {"-peers", "("}, {"-dir", "/nonexistent", "-touch", "0"}, {"-nothing"}} {
+	for _, args := range [][]string{{"-works", "("}, {"-peers", "("}, {"-dir", "/nonexistent", "-touch", "0"}, {"-nothing"}, {"-works", "^none$"}, {"-from", "/nonexistent"}, {"-budget", "1s"}} {
 		old := os.Stderr
 		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		if err != nil {

@@ -59,15 +59,16 @@ type bar struct {
 	times   float64
 }
 
-// bars gives the works from the bottom up and what is in them. A figure with a
-// name of its own is a line of its own.
+// bars gives the works from the bottom up and what is in them: the chief figure of each,
+// or all if none is the chief one.
 func (r *Report) bars() (names []string, bars []bar) {
 	for _, row := range slices.Backward(r.Rows) {
 		if row.Size {
 			continue
 		}
+		_, chief := row.stat("")
 		for _, s := range row.Stats {
-			if s.OverWalq == 0 {
+			if s.OverWalq == 0 || chief && s.Name != "" {
 				continue
 			}
 			name := row.Work

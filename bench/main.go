@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string) (err error) {
 	var show output
 	show.flags(flags)
 	flags.StringVar(&o.Out, "out", "", "write `name`.json after each work, and at the end name.svg and name.md")
-	list := flags.Bool("list", false, "list works and peers, and measure nothing")
+	list := flags.Bool("list", false, "list works and about how long each takes, and peers, and measure nothing")
 	from := flags.String("from", "", "measure nothing, and show the run of this JSON `file`")
 	if err := flags.Parse(args); err != nil {
 		return err

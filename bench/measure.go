@@ -61,6 +61,9 @@ type About struct {
 func measure(ctx context.Context, o Options) (r *Report, err error) {
 	chosen := o.chosen()
 	all := works(o)
+	if len(all) == 0 {
+		return nil, errors.New("no work is chosen; -list has them")
+	}
 	o.Time, err = o.timeWithin(all, chosen)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,13 +18,16 @@ var usual = map[string]struct {
 	logs    bool // it goes with Options.Messages
 	large   bool // it goes with Options.Large
 }{
-	"append": {seconds: 0.3, timed: true}, "latency": {seconds: 0.3, timed: true},
+	"append": {seconds: 0.25, timed: true}, "latency": {seconds: 0.25, timed: true},
 	"sync": {seconds: 0.3, timed: true}, "pipeline": {seconds: 0.5, timed: true},
-	"replay": {seconds: 3, logs: true}, "group": {seconds: 2, timed: true},
-	"producers": {seconds: 0.5, timed: true}, "stream": {seconds: 0.5, timed: true}, "roundtrip": {seconds: 0.5, timed: true},
-	"open": {seconds: 2, large: true}, "seek": {seconds: 1, large: true}, "memory": {seconds: 1},
-	"disk": {seconds: 1.5}, "floor": {seconds: 0.5, timed: true}, "pages": {seconds: 0.5}, "scale": {seconds: 3},
+	"replay": {seconds: 2, logs: true}, "group": {seconds: 0.7, timed: true},
+	"producers": {seconds: 0.4, timed: true}, "stream": {seconds: 0.5, timed: true}, "roundtrip": {seconds: 0.5, timed: true},
+	"open": {seconds: 1, large: true}, "seek": {seconds: 0.7, large: true}, "memory": {seconds: 1},
+	"disk": {seconds: 1.5}, "floor": {seconds: 0.6, timed: true}, "pages": {seconds: 0.3}, "scale": {seconds: 2},
 }
+
+// severalProcesses are the works that a peer of one process has no part in.
+var severalProcesses = []string{"producers", "stream", "roundtrip"}
 
 const (
 	leastTime = 100 * time.Millisecond // that makes a figure
@@ -44,7 +48,8 @@ func (o Options) parts(w Work, chosen []Peer) (fixed float64, timed int) {
 		subjects++
 	}
 	for _, p := range chosen {
-		if part, why := w.takesPart(p); part && why == "" {
+		alone := p.OneProcess != "" && slices.Contains(severalProcesses, w.kind())
+		if part, why := w.takesPart(p); part && why == "" && !alone {
 			subjects++
 		}
 	}

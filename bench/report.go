@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // printJSON prints the whole report as one object.
@@ -129,12 +130,19 @@ func times(v float64, what string) string {
 	return "× " + figure(v) + " " + what
 }
 
-// printList prints what could be measured.
-func printList(w io.Writer, o Options) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, work := range works(o) {
-		fmt.Fprintf(t, "%s\t%s\n", work.Name, work.About)
+// printList prints what could be measured, and about how long that takes.
+func printList(w io.Writer, o Options) (err error) {
+	all, chosen, whole := works(o), o.chosen(), time.Duration(0)
+	if o.Time, err = o.timeWithin(all, chosen); err != nil {
+		return err
 	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, work := range all {
+		took := o.expected(work, chosen)
+		whole += took
+		fmt.Fprintf(t, "%s\t%v\t%s\n", work.Name, took.Round(time.Second), work.About)
+	}
+	fmt.Fprintf(t, "all\t%v\t%v each\n", whole.Round(time.Second), o.Time)
 	fmt.Fprintln(t)
 	for _, p := range peers() {
 		if !o.Peers.MatchString(p.Name) {
