@@ -63,12 +63,7 @@ type GroupOptions struct {
 	Spin time.Duration
 }
 
-const (
-	defaultWindow = 4095
-	defaultLease  = 30 * time.Second
-)
-
-var defaultBackOff = []time.Duration{0, time.Second, 5 * time.Second, 30 * time.Second}
+const defaultWindow = 4095
 
 func (o GroupOptions) check() error {
 	switch {
@@ -99,7 +94,7 @@ func (o GroupOptions) entries() int {
 
 // settings are what a new group stores.
 func (o GroupOptions) settings() group.Settings {
-	s := group.Settings{Lease: defaultLease, BackOff: defaultBackOff}
+	s := group.DefaultSettings()
 	o.change(&s)
 	return s
 }

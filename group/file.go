@@ -188,6 +188,11 @@ func (g *File) Close() error {
 	return errors.Join(errs...)
 }
 
+// DefaultSettings are those of a group of which nothing else was said.
+func DefaultSettings() Settings {
+	return Settings{Lease: 30 * time.Second, BackOff: []time.Duration{0, time.Second, 5 * time.Second, 30 * time.Second}}
+}
+
 // Settings reads the settings.
 func (g *File) Settings() (s Settings, err error) {
 	defer mmap.Recover(mmap.Protect(), &err)

@@ -29,8 +29,9 @@ import (
 //	+------------------------------+
 
 const (
-	version      = 1
-	magic        = "walqgrp\n"
+	version = 1
+	// Magic is what a group's file begins with.
+	Magic        = "walqgrp\n"
 	algorithmCRC = 1
 
 	// Identity.
@@ -167,7 +168,7 @@ func (id Identity) Check() error {
 func encodeIdentity(page []byte, id Identity) {
 	le := binary.LittleEndian
 	clear(page)
-	copy(page[grpMagic:], magic)
+	copy(page[grpMagic:], Magic)
 	le.PutUint32(page[grpVersion:], version)
 	le.PutUint32(page[grpAlgorithm:], algorithmCRC)
 	if id.ByKey {
@@ -183,7 +184,7 @@ func encodeIdentity(page []byte, id Identity) {
 
 func decodeIdentity(page []byte) (id Identity, err error) {
 	le := binary.LittleEndian
-	if string(page[:len(magic)]) != magic {
+	if string(page[:len(Magic)]) != Magic {
 		return id, errMagic
 	}
 	if v := le.Uint32(page[grpVersion:]); v > version {

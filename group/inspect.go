@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/walq/walq/mmap"
@@ -77,12 +78,13 @@ type Inspection struct {
 	scene Scene
 }
 
-// InspectAll inspects the groups' files in a directory, which may be missing.
+// InspectAll inspects the groups' files in a directory, which may be missing. What
+// stands in its place, and is none, is for others to complain of.
 //
 // Errors are those of Inspect, joined; the other files are inspected all the same.
 func InspectAll(dir string, scene Scene) (all []Inspection, err error) {
 	d, err := mmap.OpenDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, mmap.ErrSymlink) {
 		return nil, nil
 	}
 	if err != nil {

@@ -238,7 +238,7 @@ func (x *Inspection) ring(ring *Ring) {
 	floor, first := ring.Floor(), ring.Base.Ordinal
 	switch {
 	case floor == first:
-	case floor < first, floor > math.MaxUint64-2*ring.entries,
+	case floor < first, floor > math.MaxUint64-2*ring.entries, floor-1-first > ring.at(floor-1, entrySeq).Load()&maxDistance, // an ordinal is a message
 		Word(ring.at(floor-1, entryWord).Load()) != finishedWord(ring.lap(floor-1)), ring.at(floor-1, entrySeq).Load()>>distBits != ring.lap(floor-1):
 		x.find(fixFloor, grpFloor, "nobody can join the group, or messages may be passed over", "the floor is at %d of a base that begins at %d, and does not go with the entry before it", floor, first)
 		return

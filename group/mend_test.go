@@ -35,6 +35,7 @@ func TestMendSaysWhatWasWrongAndNothingIsLost(t *testing.T) {
 		{"the generation", put(grpGeneration, 77), "the base in force is said to be that of generation 77, of which there is no record", grpGeneration, 20, []uint64{23, 24}},
 		{"the floor is low", put(grpFloor, 3), "the floor is at 3 of a base that begins at 32, and does not go with the entry before it", grpFloor, 20, []uint64{23, 24}},
 		{"the floor is high", put(grpFloor, 1<<63), "the floor is at 9223372036854775808 of a base that begins at 32, and does not go with the entry before it", grpFloor, 20, []uint64{23, 24}},
+		{"the floor is far away, at the same laps", put(grpFloor, 39|1<<60), "the floor is at 1152921504606847015 of a base that begins at 32, and does not go with the entry before it", grpFloor, 20, []uint64{23, 24}},
 		{"passed is behind the log", put(grpPassed, 2<<passedBits|1<<30), "everything before message 1073741837 is said to be finished, and the log ends at 100", grpPassed, 20, []uint64{23, 24}},
 		{"passed is of no base", put(grpPassed, 9<<passedBits), "what was passed is of a base of generation 9, not 2, modulo 2^16", grpPassed, 20, []uint64{23, 24}},
 		{"a state", put(entry(0, entryWord), 6), "entry 0: a state of 6", int64(entry(0, 0)), 20, []uint64{23, 24}},

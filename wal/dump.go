@@ -22,7 +22,7 @@ type Viewer struct {
 }
 
 // ErrNotFile: what is to be dumped is no file of a queue that has a content.
-var ErrNotFile = errors.New("not a file of a walq queue: only segments (log/*.seg) and the control file (walq.ctl) have a content")
+var ErrNotFile = errors.New("not a file of a walq queue: only segments (log/*.seg), groups (groups/*.grp) and the control file (walq.ctl) have a content")
 
 // Dump shows the file at path, a segment or a control file, which its first bytes
 // tell apart. The file is read and not mapped, so others may use it, and a file

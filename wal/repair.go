@@ -28,6 +28,9 @@ type RepairOptions struct {
 	AnyFileSystem bool
 	// Progress, if not nil, is told how many bytes of how many were looked at.
 	Progress func(done, total int64)
+	// Besides, if not nil, is called once the log is in order, while nobody can open the
+	// queue; in a dry run too. Its error is returned.
+	Besides func(Scene) error
 }
 
 // A RepairReport is what Repair found and did, or in a dry run would do.
@@ -121,9 +124,14 @@ func Repair(ctx context.Context, path string, o RepairOptions) (report RepairRep
 	p.report.DryRun = o.DryRun
 	p.report.Quarantined = r.asideNames(p)
 	if o.DryRun || p.report.Sound() {
-		return p.report, ctx.Err()
+		err = ctx.Err()
+	} else {
+		err = r.apply(p)
 	}
-	return p.report, r.apply(p)
+	if err == nil && o.Besides != nil {
+		err = o.Besides(p.scene())
+	}
+	return p.report, err
 }
 
 type repairer struct {

@@ -21,6 +21,7 @@ type Report struct {
 	Messages uint64  `json:"messages"`
 	Segments int     `json:"segments"`
 	Faults   []Fault `json:"faults"`
+	Scene    Scene   `json:"-"` // for what else lies in the directory
 }
 
 // Verify checks every frame of every segment of the queue at path, and every
@@ -58,6 +59,7 @@ func verify(ctx context.Context, files evidence, progress func(done, total int64
 	if !v.live && !v.powered {
 		v.fixes(v.ctlPath, controlFixes(v.page, v.boot, v.findings))
 	}
+	v.report.Scene = v.scene()
 	return v.report, nil
 }
 
@@ -71,6 +73,8 @@ type verifier struct {
 	ctlPath string
 	boot    boot
 	queue   [16]byte
+	machine [16]byte // its run
+	next    uint64   // behind the last frame; 0: not known
 	durable Position
 	oldest  uint64
 	live    bool // somebody has the queue open
@@ -158,6 +162,7 @@ func (v *verifier) records() error {
 	if err != nil {
 		return err
 	}
+	v.machine = u.boot
 	switch {
 	case u.locked == noLockFile:
 		v.fault(v.files.join(lockName), 0, "the lock file is missing")
@@ -205,6 +210,9 @@ func (v *verifier) log() (err error) {
 		}
 		before = end
 		v.known = v.known && !end.bad
+	}
+	if before != nil && !before.bad {
+		v.next = before.seq
 	}
 	if before == nil {
 		v.known = false

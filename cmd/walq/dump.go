@@ -23,12 +23,13 @@ import (
 func newDump() *cobra.Command {
 	var frames uint64
 	var body int
-	cmd := manual{arguments: "PATH  a file of a queue: log/*.seg or walq.ctl", exits: corrupt + ": what can be read of it was shown", see: "walq verify, walq cat"}.on(&cobra.Command{
+	cmd := manual{arguments: "PATH  a file of a queue: log/*.seg, groups/*.grp or walq.ctl", exits: corrupt + ": what can be read of it was shown", see: "walq verify, walq cat"}.on(&cobra.Command{
 		Use:   "dump PATH",
 		Short: "Show a file of a queue, field by field",
-		Long: `Show a segment (log/*.seg) or the control file (walq.ctl) of a queue as it lies:
-every field of its header, the shared words, and of a segment every frame, up to
-the end of what is written. The file is read and not changed; others may use the
+		Long: `Show a segment (log/*.seg), the control file (walq.ctl) or the file of a group
+(groups/*.grp) of a queue as it lies: every field of its header, the shared words, of
+a segment every frame, up to the end of what is written, and of a group every entry
+of its ring that was ever used. The file is read and not changed; others may use the
 queue meanwhile.
 
 Of a file that is corrupt everything that can be read is shown, what is wrong goes
@@ -36,6 +37,7 @@ to standard error, and the exit status is 3.
 
 -o json prints an object for each field and each frame.`,
 		Example: `  walq dump /tmp/orders/walq.ctl
+  walq dump /tmp/orders/groups/mail.grp
   walq dump /tmp/orders/log/00000000000000000001.seg --frames 10
   walq dump /tmp/orders/log/00000000000000000001.seg -o json | jq 'select(.crc_ok == false)'`,
 		Args: arguments("PATH"),
@@ -48,14 +50,19 @@ to standard error, and the exit status is 3.
 			return usagef("--body %d: want 0 or more", body)
 		}
 		if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
-			return fmt.Errorf("%s is a directory, not a file of a walq queue: choose walq.ctl or one of log/*.seg", args[0])
+			return fmt.Errorf("%s is a directory, not a file of a walq queue: choose walq.ctl or one of log/*.seg and groups/*.grp", args[0])
 		}
 		out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 		d := dump{
 			out: out, talk: cmd.ErrOrStderr(), json: output.value == "json", body: body,
 			frames: frames, limited: cmd.Flags().Changed("frames"), stop: func() error { return cmd.Context().Err() },
 		}
-		err := wal.Dump(args[0], wal.Viewer{Field: d.field, Frame: d.frame, Fault: d.fault})
+		var err error
+		if isGroupFile(args[0]) {
+			err = dumpGroup(args[0], &d)
+		} else {
+			err = wal.Dump(args[0], wal.Viewer{Field: d.field, Frame: d.frame, Fault: d.fault})
+		}
 		switch {
 		case cmd.Context().Err() != nil:
 			err = stopped(cmd.Context())
@@ -99,7 +106,7 @@ func (d *dump) field(f segment.Field) error {
 	if d.json {
 		return printJSON(d.out, f)
 	}
-	d.heading(map[string]string{"shared": "shared words", "hint": "hints", "participant": "participants in use"}, f.What)
+	d.heading(map[string]string{"shared": "shared words", "hint": "hints", "participant": "participants in use", "ring": "entries of the ring that were used"}, f.What)
 	value := f.Value
 	switch v := value.(type) {
 	case string:

@@ -19,7 +19,7 @@ func newRepair() *cobra.Command {
 	var yes bool
 	cmd := manual{
 		arguments: dirArgument,
-		exits:     "3    a dry run found something to repair",
+		exits:     "3    a dry run found something to repair, or a group cannot be mended",
 		see:       "walq verify, walq dump",
 	}.on(&cobra.Command{
 		Use:   "repair DIR",
@@ -33,12 +33,16 @@ all others stay as they are. The last line says how many, each lost range is a l
 before it. The files as they were are kept in DIR/quarantine; remove them once you
 do not need them. A queue in which nothing is wrong is not touched.
 
+Groups forget nothing that is known to be finished, but what was may be handed out
+again. The file of a group as it was is kept beside it, as NAME.grp.bad. What cannot
+be mended of a group is said and left as it is, and the exit status is 3.
+
 Nobody else may have the queue open. If repair is killed, or power fails, run it
 again. It needs room on the disk for copies of the files that it changes.
 
 -o json prints lost, messages (those left), lost_at_least, ranges, each with first,
-last, path, offset and reason, repaired, each with path, offset and reason,
-quarantined and dry_run.`,
+last, path, offset and reason, repaired, each with path, offset and reason, left, the
+same of what cannot be mended, quarantined and dry_run.`,
 		Example: `  walq repair /var/lib/orders
   walq repair /var/lib/orders --yes
   walq repair /var/lib/orders -o json | jq '.ranges[]'`,
@@ -48,7 +52,10 @@ quarantined and dry_run.`,
 	output := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p := progressOf(cmd)
-		report, err := repair(cmd.Context(), args[0], wal.RepairOptions{DryRun: !yes, Progress: func(done, total int64) {
+		var groups mendedGroups
+		report, err := repair(cmd.Context(), args[0], wal.RepairOptions{DryRun: !yes, Besides: func(scene wal.Scene) error {
+			return groups.mend(args[0], scene, !yes)
+		}, Progress: func(done, total int64) {
 			if p.due() {
 				p.show("%s of %s looked at", formatSize(done), formatSize(total))
 			}
@@ -57,8 +64,12 @@ quarantined and dry_run.`,
 		if err != nil {
 			return noQueue(args[0], err)
 		}
-		err = printRepair(cmd.OutOrStdout(), output.value, report)
-		if report.DryRun && !report.Sound() {
+		whole := groups.with(report)
+		err = printRepair(cmd.OutOrStdout(), output.value, whole)
+		switch n := len(whole.Left); {
+		case n > 0:
+			return besides(fmt.Errorf("%w: %s in groups cannot be mended", errFaults, plural(n, "fault")), err)
+		case whole.DryRun && !whole.Sound():
 			return besides(errToRepair, err)
 		}
 		return err
@@ -74,13 +85,16 @@ func repair(ctx context.Context, dir string, o wal.RepairOptions) (wal.RepairRep
 	return report, err
 }
 
-func printRepair(w io.Writer, format string, r wal.RepairReport) error {
+func printRepair(w io.Writer, format string, r repairReport) error {
 	if format == "json" {
 		return printJSON(w, r)
 	}
 	lines := reportLines{w: w}
 	for _, f := range r.Repaired {
 		lines.printf("%s: offset %d: %s\n", f.Path, f.Offset, f.Reason)
+	}
+	for _, f := range r.Left {
+		lines.printf("not mended: %s: offset %d: %s\n", f.Path, f.Offset, f.Reason)
 	}
 	for _, l := range r.Ranges {
 		more := ""
@@ -101,7 +115,7 @@ func printRepair(w io.Writer, format string, r wal.RepairReport) error {
 		atLeast = "at least "
 	}
 	switch {
-	case r.Sound():
+	case r.Sound() && len(r.Left) == 0:
 		lines.printf("nothing to repair, %s\n", plural(r.Messages, "message"))
 		return lines.err
 	case r.DryRun:

@@ -18,8 +18,10 @@ func newVerify() *cobra.Command {
 	cmd := manual{arguments: dirArgument, exits: corrupt, see: "walq dump, walq stat"}.on(&cobra.Command{
 		Use:   "verify DIR",
 		Short: "Check every byte of a queue",
-		Long: `Check every frame of every segment and every other file of the queue in DIR. The
-files are read and none is changed; others may use the queue meanwhile.
+		Long: `Check every frame of every segment and every other file of the queue in DIR, those
+of groups too. The files are read and none is changed; others may use the queue
+meanwhile. What a group's file says of messages in flight is checked only if nobody
+has the queue open.
 
 Each fault is a line with its file, its offset in bytes and what is wrong there;
 the last line counts. What is written right now, or was when a process died, is
@@ -42,11 +44,12 @@ no fault. On a terminal it shows how far it is.
 		if err != nil {
 			return noQueue(args[0], err)
 		}
+		unread := verifyGroups(args[0], &report)
 		err = printReport(cmd.OutOrStdout(), output.value, report)
 		if n := len(report.Faults); n > 0 {
-			return besides(fmt.Errorf("%w: %s in %s", errFaults, plural(n, "fault"), args[0]), err)
+			return besides(fmt.Errorf("%w: %s in %s", errFaults, plural(n, "fault"), args[0]), errors.Join(unread, err))
 		}
-		return err
+		return errors.Join(unread, err)
 	}
 	return cmd
 }
