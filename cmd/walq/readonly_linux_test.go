@@ -111,7 +111,7 @@ func TestWhoMayOnlyReadReadsAndChangesNotAByte(t *testing.T) {
 			"cat DIR -f --count 2": "a\nb\n",
 			"stat DIR":             "messages      2\n",
 			"stat DIR -o json":     `"messages":2,`,
-			"group ls DIR -o json": `"name":"g","topic":"","window":4095,"floor":2,"lag":1,`,
+			"group ls DIR -o json": `"name":"g","topic":"","window":4095,"ordered_by_key":false,"floor":2,"lag":1,`,
 			"group reset DIR g --from oldest -o json": `"new_lag":2,"dry_run":true}`,
 			"verify DIR":               "2 messages in 1 segment, 0 faults\n",
 			"dump DIR/walq.ctl":        "magic",
