@@ -64,7 +64,11 @@ func (r *Reader) seekSeq(seq uint64) error {
 		return err
 	}
 	if s != nil {
-		r.stand(s, s.Near(seq), seq)
+		c := s.Near(seq)
+		if r.s == s && !r.batch && r.err == nil && c.Seq < r.c.Seq && r.c.Seq <= seq {
+			c = r.c // it stands nearer
+		}
+		r.stand(s, c, seq)
 		return nil
 	}
 	if err := r.seekOldest(); err != nil {
