@@ -1,6 +1,7 @@
 package walq
 
 import (
+	"slices"
 	"time"
 
 	"github.com/walq/walq/group"
@@ -94,7 +95,13 @@ func (g *Group) rebase() error {
 			return b, false, err
 		}
 		from := was.From
-		if counts && was.Base.Epoch == b.Epoch && was.Base.Boot == b.Boot {
+		if !counts || was.Base.Epoch != b.Epoch || was.Base.Boot != b.Boot {
+			for _, f := range was.Floors {
+				if from, err = g.leastFloor(from, f); err != nil {
+					return b, false, err
+				}
+			}
+		} else {
 			if from, err = startOf(ring); err != nil {
 				return b, false, err
 			}
@@ -107,6 +114,61 @@ func (g *Group) rebase() error {
 		}
 		return b, true, nil
 	}, func(b group.Base, finished map[uint64]bool) ([]group.Mark, error) { return g.marks(b.Seq, finished) })
+}
+
+// leastFloor is a sequence number below which all is finished, by a floor that the ring
+// says must have been. Below known all is finished anyway. It reads headers, from the first
+// message that the ring tells of, or known, to the last.
+func (g *Group) leastFloor(known uint64, f group.LeastFloor) (uint64, error) {
+	oldest, err := g.q.log.Oldest()
+	if err != nil || len(f.Noted) == 0 {
+		return known, err
+	}
+	seqs, err := g.between(max(min(known, f.Noted[0].Seq), oldest), f.Noted[len(f.Noted)-1].Seq)
+	if err != nil || len(seqs) == 0 {
+		return known, err
+	}
+	for i := len(f.Noted) - 1; i > 0; i-- {
+		a, b := f.Noted[i-1], f.Noted[i]
+		first, ok := slices.BinarySearch(seqs, a.Seq)
+		if at := uint64(first) + b.Ordinal - a.Ordinal; !ok || at >= uint64(len(seqs)) || seqs[at] != b.Seq {
+			continue
+		}
+		switch at := int64(first) + int64(f.Ordinal-a.Ordinal); {
+		case at >= int64(len(seqs)):
+			return max(known, seqs[len(seqs)-1]+1), nil // what was claimed behind it is lost
+		case at > 0:
+			return max(known, seqs[at]), nil
+		}
+		break
+	}
+	return known, nil
+}
+
+// between are the messages of the group from one sequence number to another, which is
+// among them.
+func (g *Group) between(from, to uint64) (seqs []uint64, err error) {
+	r, err := g.q.log.NewReader(false)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if err := r.SeekSeq(from); err != nil {
+		return nil, err
+	}
+	for end := false; !end; {
+		ok, err := r.ViewSoon(false, func(m *wal.Message) error {
+			if end = m.Seq > to; !end && g.topics.want(m.Meta) {
+				seqs = append(seqs, m.Seq)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		end = end || !ok
+	}
+	return seqs, nil
 }
 
 // maxStride is how far the next message of a group may be from the last: far more than

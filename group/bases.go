@@ -2,8 +2,10 @@ package group
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/walq/walq/internal/step"
 	"github.com/walq/walq/mmap"
@@ -52,7 +54,21 @@ type Before struct {
 	Base     Base            // the newest, which may have never come into force
 	From     uint64          // a sequence number below which all is finished
 	Finished map[uint64]bool // and these behind it
+	// Floors say, each of one base, that the floor was at least there.
+	Floors []LeastFloor
 }
+
+// A LeastFloor is an ordinal below which all are finished, since another one was claimed a
+// window further on. Of which message it is follows from the log, where messages count as
+// ordinals do, and from those that are noted. More than one has to agree: a single wrong
+// bit is not to be believed.
+type LeastFloor struct {
+	Ordinal uint64
+	Noted   []Noted // in ascending order
+}
+
+// Noted is the message that an ordinal is of, by the ring.
+type Noted struct{ Ordinal, Seq uint64 }
 
 // Before tells what is finished. After a power loss the file may be of different
 // moments; what it says here was so at one of them.
@@ -118,7 +134,12 @@ func (g *Ring) covers(lap uint64) bool {
 
 // all is what is finished.
 func (s bases) all() Before {
-	was := Before{s.newest.Base, s.from(), map[uint64]bool{}}
+	was := Before{s.newest.Base, s.from(), map[uint64]bool{}, nil}
+	for _, ring := range s.counting() {
+		if f, ok := s.leastFloor(ring); ok {
+			was.Floors = append(was.Floors, f)
+		}
+	}
 	for i := range s.newest.entries {
 		s.noteFinished(i, Word(s.newest.at(i, entryWord).Load()), was.Finished)
 	}
@@ -129,11 +150,71 @@ func (s bases) all() Before {
 // force, whoever makes it has not returned, and what was finished by the one before
 // counts, even if the newest goes back behind that.
 func (s bases) from() uint64 {
-	from := s.newest.reached(math.MaxUint64)
-	if s.pending && s.before != nil {
-		from = max(from, s.before.reached(s.newest.Base.Ordinal))
+	from, end := uint64(0), uint64(math.MaxUint64)
+	for _, ring := range s.counting() {
+		from, end = max(from, ring.reached(end), s.claimedOver(ring)), ring.Base.Ordinal
 	}
 	return from
+}
+
+// counting are the bases by which what is finished counts, the newest first.
+func (s bases) counting() []*Ring {
+	if s.pending && s.before != nil {
+		return []*Ring{s.newest, s.before}
+	}
+	return []*Ring{s.newest}
+}
+
+// noted are those messages of a base that the ring tells of, in the order of their
+// ordinals, so far as they are in the order of the log too. Of what a damaged word says
+// little is left.
+func (s bases) noted(ring *Ring) (all []Noted) {
+	for i := range ring.entries {
+		v := ring.at(i, entrySeq).Load()
+		if v != 0 && s.of(v>>distBits) == ring {
+			all = append(all, Noted{ring.ordinal(v>>distBits, i), ring.Base.Seq + v&maxDistance})
+		}
+	}
+	slices.SortFunc(all, func(a, b Noted) int { return cmp.Compare(a.Ordinal, b.Ordinal) })
+	good := all[:0]
+	most := uint64(0) // of those before
+	for i, x := range all {
+		if x.Seq > most && (i+1 == len(all) || x.Seq < all[i+1].Seq) {
+			good = append(good, x)
+		}
+		most = max(most, x.Seq)
+	}
+	return good
+}
+
+// ordinal is that of a lap, which the base covers, and an entry.
+func (g *Ring) ordinal(lap, i uint64) uint64 {
+	first := g.Base.Ordinal / g.entries
+	return (first+(lap-first)&(1<<lapBits-1))*g.entries + i
+}
+
+// claimedOver is a sequence number below which all is finished, since ordinals were
+// claimed a window further on: those whose message is not noted yet, in the place of the
+// one before, which is finished.
+func (s bases) claimedOver(ring *Ring) (from uint64) {
+	for _, x := range s.noted(ring) {
+		w := Word(ring.at(x.Ordinal, entryWord).Load())
+		if w.State() != Finished && w.lap() == ring.lap(x.Ordinal+ring.entries) {
+			from = x.Seq + 1
+		}
+	}
+	return from
+}
+
+// leastFloor is what the floor must have been for the last claim that the ring tells of.
+func (s bases) leastFloor(ring *Ring) (f LeastFloor, ok bool) {
+	f.Noted = s.noted(ring)
+	for _, x := range f.Noted {
+		if Word(ring.at(x.Ordinal, entryWord).Load()).lap() == ring.lap(x.Ordinal) && x.Ordinal+2 >= ring.entries {
+			f.Ordinal = x.Ordinal + 2 - ring.entries
+		}
+	}
+	return f, f.Ordinal > ring.Base.Ordinal
 }
 
 // reached is a sequence number below which all is finished by the base, as far as what

@@ -244,3 +244,21 @@ func TestAGroupThatIsOpenHasItsNameOnDisk(t *testing.T) {
 		}
 	}
 }
+
+// A power loss may leave the floor of an earlier moment than entries that were claimed
+// since, in the place of others that were finished.
+func TestAClaimTellsWhatIsFinishedAWindowBefore(t *testing.T) {
+	s := newStage(t)
+	s.finish(6, 1, 2, 3, 4, 5, 6)
+	floor := s.ring.Base.Ordinal
+	n := floor + 8 // where the first was
+	s.ring.at(n, entryWord).Store(uint64(makeWord(Leased, s.ring.lap(n), Owner{Slot: 1}, 1, 0)))
+	s.ring.word(grpFloor).Store(floor)
+	if was, err := s.f.Before(); err != nil || was.From != 2 {
+		t.Errorf("all below %d is finished (%v), want 2: the first one's entry is another's", was.From, err)
+	}
+	s.ring.at(n, entrySeq).Store(s.ring.seqWord(n, 9))
+	if was, err := s.f.Before(); err != nil || len(was.Floors) != 1 || was.Floors[0].Ordinal != n-6 {
+		t.Errorf("the floor was at least %v (%v), want %d", was.Floors, err, n-6)
+	}
+}
