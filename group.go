@@ -243,7 +243,7 @@ func (g *Group) checkpoint(ring *group.Ring, patience time.Duration) error {
 
 // syncPatience is how long AckSync and Close wait for others who put the group's state
 // on disk, and may have been stopped in it.
-const syncPatience = 2 * time.Second
+var syncPatience = 2 * time.Second // tests have less
 
 // checkpointSoon makes sure that what is finished is on disk before long. g.mu is held.
 func (g *Group) checkpointSoon() {

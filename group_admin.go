@@ -109,7 +109,7 @@ func (q *Queue) Behind(p Position) (from Seq, n uint64, err error) {
 }
 
 // onGroup calls f with a group that is there, whose consumer we are not.
-func (q *Queue) onGroup(name string, f func(*Group) error) error {
+func (q *Queue) onGroup(name string, f func(*Group) error) (err error) {
 	if err := group.CheckName(name); err != nil {
 		return fmt.Errorf("walq: group: %w", err)
 	}
@@ -127,11 +127,12 @@ func (q *Queue) onGroup(name string, f func(*Group) error) error {
 		q: q, name: name, file: file, topics: filterFor(file.Topic),
 		owner: group.Owner{Slot: q.log.Slot(), Incarnation: q.log.Incarnation()},
 	}
-	err = group.Guarded(func() error { return f(g) })
-	if err = errors.Join(err, file.Close()); err != nil {
-		return groupError(name, err)
-	}
-	return nil
+	defer func() { // whatever f does
+		if err = errors.Join(err, file.Close()); err != nil {
+			err = groupError(name, err)
+		}
+	}()
+	return group.Guarded(func() error { return f(g) })
 }
 
 // openGroup opens the file of a group of this queue.

@@ -226,7 +226,7 @@ var ErrBusy = errors.New("another process holds the group's file locked; it may 
 
 // lockPatience is how long one who holds a lock is waited for: it needs it for a sync or
 // two, but may be stopped meanwhile.
-const lockPatience = 2 * time.Second
+var lockPatience = 2 * time.Second // tests have less
 
 // locked runs f under a lock of the file. patience bounds the wait for others who hold
 // it; then the error is ErrBusy.
