@@ -33,13 +33,19 @@ type Draft struct {
 // is known to be on stable storage, Append returns its sequence number and an
 // error that Is ErrNotDurable: do not append it again.
 //
-// Errors: ErrTooLarge, ErrDiskFull, ErrPoisoned, ErrCorrupt, ErrReadOnly,
+// If the queue is full, Append returns ErrFull, or waits: see QueueOptions.WhenFull. If
+// ctx ends meanwhile the error Is ErrFull and ctx.Err().
+//
+// Errors: ErrTooLarge, ErrFull, ErrDiskFull, ErrPoisoned, ErrCorrupt, ErrReadOnly,
 // ErrClosed; without ErrNotDurable nothing was appended.
 func (q *Queue) Append(ctx context.Context, body []byte) (Seq, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	a, err := q.log.Append(nil, body)
+	if err != nil {
+		a, err = q.awaitRoom(ctx, err, func() (wal.Appended, error) { return q.log.Append(nil, body) })
+	}
 	return q.acknowledge(ctx, a, err)
 }
 
@@ -61,6 +67,9 @@ func (q *Queue) AppendBatch(ctx context.Context, bodies ...[]byte) (first Seq, e
 		parts[i].Body = b
 	}
 	a, err := q.log.AppendBatch(parts)
+	if err != nil {
+		a, err = q.awaitRoom(ctx, err, func() (wal.Appended, error) { return q.log.AppendBatch(parts) })
+	}
 	return q.acknowledge(ctx, a, err)
 }
 
@@ -70,7 +79,7 @@ func (q *Queue) Publish(ctx context.Context, d ...Draft) (first Seq, err error) 
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	a, err := q.publish(d)
+	a, err := q.publish(ctx, d)
 	return q.acknowledge(ctx, a, err)
 }
 
@@ -82,7 +91,7 @@ func (q *Queue) Submit(ctx context.Context, d ...Draft) (first Seq, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	a, err := q.publish(d)
+	a, err := q.publish(ctx, d)
 	if err != nil {
 		return 0, fmt.Errorf("walq: append: %w", err)
 	}
@@ -106,6 +115,9 @@ func (q *Queue) AppendFunc(ctx context.Context, n int, fill func([]byte) error) 
 		return 0, fmt.Errorf("walq: append: a message of %d bytes", n)
 	}
 	a, err := q.log.AppendFunc(nil, n, fill)
+	if err != nil {
+		a, err = q.awaitRoom(ctx, err, func() (wal.Appended, error) { return q.log.AppendFunc(nil, n, fill) })
+	}
 	return q.acknowledge(ctx, a, err)
 }
 
@@ -123,7 +135,7 @@ func (q *Queue) acknowledge(ctx context.Context, a wal.Appended, err error) (Seq
 	return Seq(a.Seq), nil
 }
 
-func (q *Queue) publish(drafts []Draft) (wal.Appended, error) {
+func (q *Queue) publish(ctx context.Context, drafts []Draft) (wal.Appended, error) {
 	if len(drafts) == 0 {
 		return wal.Appended{}, ErrNoMessage
 	}
@@ -138,6 +150,14 @@ func (q *Queue) publish(drafts []Draft) (wal.Appended, error) {
 		}
 	}
 	parts := e.finish(drafts)
+	a, err := q.appendParts(parts)
+	if err != nil {
+		a, err = q.awaitRoom(ctx, err, func() (wal.Appended, error) { return q.appendParts(parts) })
+	}
+	return a, err
+}
+
+func (q *Queue) appendParts(parts []wal.Part) (wal.Appended, error) {
 	if len(parts) == 1 {
 		return q.log.Append(parts[0].Meta, parts[0].Body)
 	}
@@ -196,7 +216,7 @@ type Claim struct {
 	c *wal.InPlace
 }
 
-// Claim claims room for a message of n bytes.
+// Claim claims room for a message of n bytes. Errors, and waiting, are as of Append.
 func (q *Queue) Claim(ctx context.Context, n int) (*Claim, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -205,6 +225,12 @@ func (q *Queue) Claim(ctx context.Context, n int) (*Claim, error) {
 		return nil, fmt.Errorf("walq: claim: a message of %d bytes", n)
 	}
 	c, err := q.log.ClaimInPlace(nil, n)
+	if err != nil {
+		_, err = q.awaitRoom(ctx, err, func() (_ wal.Appended, err error) {
+			c, err = q.log.ClaimInPlace(nil, n)
+			return
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("walq: claim: %w", err)
 	}
@@ -216,9 +242,13 @@ func (q *Queue) Claim(ctx context.Context, n int) (*Claim, error) {
 // somebody truncates the file meanwhile an access ends the process.
 func (c *Claim) Bytes() []byte { return c.c.Bytes() }
 
-// Commit appends the message, and returns as Append does.
+// Commit appends the message, and returns as Append does. After ErrFull, which only a
+// claim gets that was revoked, the claim is as it was, and can be committed later.
 func (c *Claim) Commit(ctx context.Context) (Seq, error) {
 	a, err := c.c.Commit()
+	if err != nil {
+		a, err = c.q.awaitRoom(ctx, err, c.c.Commit)
+	}
 	return c.q.acknowledge(ctx, a, err)
 }
 

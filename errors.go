@@ -19,6 +19,9 @@ var (
 	ErrTrimmed = wal.ErrTrimmed
 	// ErrTooLarge: a message or batch does not fit a segment of the queue.
 	ErrTooLarge = wal.ErrTooLarge
+	// ErrFull: the queue has reached MaxBytes, and a group that must keep its messages
+	// has not finished the oldest. A [FullError] says which. Nothing was appended.
+	ErrFull = wal.ErrFull
 	// ErrDiskFull: the file system has no room. Nothing was appended.
 	ErrDiskFull = wal.ErrDiskFull
 	// ErrPoisoned: a sync failed in some process, so nothing more can be
@@ -68,6 +71,10 @@ type CorruptError = wal.CorruptError
 // trimmed before the reader came to them; the next read goes on at To. It Is
 // [ErrTrimmed].
 type GapError = wal.GapError
+
+// A FullError says which group keeps a queue full that has reached MaxBytes. It Is
+// [ErrFull].
+type FullError = wal.FullError
 
 // A PoisonError says why and when a queue was poisoned. It Is [ErrPoisoned].
 type PoisonError = wal.PoisonError

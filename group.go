@@ -39,8 +39,9 @@ type Group struct {
 	clock  groupClock
 	gap    *GapError // to be told once
 	// room is for small deliveries to come; roomFor how many were allocated last.
-	room    []smallDelivery
-	roomFor int
+	room     []smallDelivery
+	roomFor  int
+	roomTold time.Time // see tellRoom
 	// syncing are those who use the file without mu.
 	syncing sync.WaitGroup
 	dirty   timer // a checkpoint is due
@@ -100,20 +101,20 @@ func (g *Group) open() error {
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-		b, berr := g.firstBase()
-		if berr != nil {
-			return berr
-		}
-		now, _ := g.q.times.now()
-		id := group.Identity{
-			Queue: g.q.log.Queue(), Created: now.UnixNano(), Entries: g.o.entries(),
-			Topic: g.o.Topic, ByKey: g.o.OrderedByKey,
-		}
 		s := g.o.settings()
 		if err := checkLimits(s); err != nil {
 			return err
 		}
-		err = group.Create(dir, g.name, g.q.log.TempName(), g.q.log.FilePerm(), id, s, b)
+		// From here on what it needs is kept.
+		err = g.q.log.WhileNobodyTrims(keepPatience, func() error {
+			b, err := g.firstBase()
+			if err != nil {
+				return err
+			}
+			now, _ := g.q.times.now()
+			id := group.Identity{Queue: g.q.log.Queue(), Created: now.UnixNano(), Entries: g.o.entries(), Topic: g.o.Topic, ByKey: g.o.OrderedByKey}
+			return group.Create(dir, g.name, g.q.log.TempName(), g.q.log.FilePerm(), id, s, b)
+		})
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -237,6 +238,9 @@ func (g *Group) checkpoint(ring *group.Ring, patience time.Duration) error {
 	}
 	if errors.Is(err, group.ErrStale) {
 		err = g.file.Settle(patience)
+	}
+	if err == nil {
+		g.q.log.Wake(wal.WaitSpace) // what was finished may go now
 	}
 	return err
 }

@@ -46,12 +46,15 @@ func (q *Queue) ResetGroup(ctx context.Context, name string, to Position) error 
 			return err
 		}
 		g.o.From = to
-		b, err := g.firstBase()
-		if err != nil {
-			return err
-		}
-		err = g.file.Rebase(func(group.Before) (group.Base, bool, error) { return b, true, nil }, nil)
+		err := q.log.WhileNobodyTrims(keepPatience, func() error { // so that it is still there
+			b, err := g.firstBase()
+			if err != nil {
+				return err
+			}
+			return g.file.Rebase(func(group.Before) (group.Base, bool, error) { return b, true, nil }, nil)
+		})
 		g.callAll()
+		q.log.Wake(wal.WaitSpace)
 		return err
 	})
 }
@@ -162,6 +165,7 @@ func (q *Queue) unlinkGroup(name string) error {
 	if err := dir.Unlink(group.FileName(name)); err != nil {
 		return err
 	}
+	q.log.Wake(wal.WaitSpace)
 	return dir.Sync()
 }
 

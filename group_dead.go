@@ -51,7 +51,10 @@ func (l *deadLetters) queue(ctx context.Context) (_ *Queue, err error) {
 	}
 	defer func() { <-l.turn }()
 	if l.q == nil {
-		l.q, err = Open(ctx, l.path, Options{Create: &QueueOptions{}, Role: "dead", Logger: l.log})
+		if l.q, err = Open(ctx, l.path, Options{Create: &QueueOptions{}, Role: "dead", Logger: l.log}); err != nil {
+			return nil, err
+		}
+		l.q.neverWait = true // the message is tried again, others are not held up
 	}
 	return l.q, err
 }

@@ -31,6 +31,10 @@ type GroupInfo struct {
 	Redelivered  uint64 `json:"redelivered"`   // handed out once more
 	DeadLettered uint64 `json:"dead_lettered"` // given up
 	Paused       bool   `json:"paused"`        // nothing is handed out
+	MayLose      bool   `json:"may_lose"`      // limits may remove what is not finished
+	// HeldBytes is the size of the files that the group needs, as is known on disk; they
+	// are not trimmed. 0 if it may lose messages.
+	HeldBytes int64 `json:"held_bytes"`
 	// OldestUnfinishedSeconds is the age of the oldest message that is not finished;
 	// 0 if there is none, or it cannot be read. With a topic it may be that of an
 	// earlier message of another one.
@@ -97,8 +101,18 @@ func (q *Queue) groupInfo(name string, f *group.File) (info GroupInfo, err error
 	}
 	// A Group that is not adopted: it has the methods that are needed.
 	g := &Group{q: q, name: name, file: f, topics: filterFor(f.Topic)}
-	info = GroupInfo{Name: name, Topic: f.Topic, Window: f.Entries - 1, OrderedByKey: f.ByKey}
+	s, err := f.Settings()
+	if err != nil {
+		return info, err
+	}
+	info = GroupInfo{Name: name, Topic: f.Topic, Window: f.Entries - 1, MayLose: s.MayLose, OrderedByKey: f.ByKey}
 	err = group.Guarded(func() error { return g.look(&info) })
+	if err == nil && !info.MayLose {
+		var need uint64
+		if need, err = f.Needed(q.log.BootID()); err == nil {
+			info.HeldBytes, err = q.log.BytesFrom(need)
+		}
+	}
 	return info, err
 }
 

@@ -276,7 +276,7 @@ func TestConsumersShareTheWork(t *testing.T) {
 func TestAGroupThatWasOvertakenByTrimmingSaysSoOnce(t *testing.T) {
 	dir := newDir(t)
 	q := open(t, dir, walq.Options{Create: &walq.QueueOptions{SegmentSize: smallest, MaxBytes: 2 * smallest, Durability: walq.SyncNever}})
-	g := newGroup(t, q, "g", walq.GroupOptions{})
+	g := newGroup(t, q, "g", walq.GroupOptions{MayLose: true})
 	appendText(t, q, "first")
 	held := receive(t, g)
 	for range 400 {

@@ -56,6 +56,11 @@ type GroupOptions struct {
 	// make a circle it stays in the last queue, in flight, and is tried again every 5 s,
 	// each time with ErrDeadLetter, until the group gets another DeadLetter.
 	DeadLetter string
+	// MayLose lets the queue's limits remove messages that the group has not finished;
+	// its consumers get a GapError then. Else they stay, and appends to a queue that has
+	// reached MaxBytes get ErrFull or wait: see QueueOptions.WhenFull. false leaves a
+	// group as it is; to take MayLose back there is SetGroupMayLose.
+	MayLose bool
 	// Handlers is how many calls Consume makes at once in this process; 0 means 1. It
 	// is not stored.
 	Handlers int
@@ -118,7 +123,8 @@ func (o GroupOptions) change(s *group.Settings) (changed bool) {
 	if o.DeadLetter != "" {
 		s.DeadLetter = o.DeadLetter
 	}
-	return s.Lease != was.Lease || s.MaxDeliver != was.MaxDeliver || s.MaxDeaths != was.MaxDeaths ||
+	s.MayLose = s.MayLose || o.MayLose
+	return s.Lease != was.Lease || s.MayLose != was.MayLose || s.MaxDeliver != was.MaxDeliver || s.MaxDeaths != was.MaxDeaths ||
 		s.DeadLetter != was.DeadLetter || !slices.Equal(s.BackOff, steps)
 }
 

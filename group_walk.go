@@ -127,6 +127,9 @@ func (g *Group) advance(ring *group.Ring) uint64 {
 	if n > was && ring.RoomWanted() {
 		g.q.log.Wake(wal.WaitGroup)
 	}
+	if n > was {
+		g.tellRoom()
+	}
 	return n
 }
 

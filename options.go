@@ -51,6 +51,42 @@ func (d *Durability) UnmarshalText(text []byte) error {
 	return fmt.Errorf("durability %q: want always, interval or never", text)
 }
 
+// A WhenFull says what an append does when the queue has reached MaxBytes, and a group
+// that must keep its messages has not finished the oldest. A queue without such a group is
+// never full: the oldest messages go.
+type WhenFull int
+
+const (
+	// FailWhenFull: it returns ErrFull.
+	FailWhenFull WhenFull = iota
+	// WaitWhenFull: it waits until there is room, or its context ends. While it waits it
+	// holds nothing. A consumer must not wait so for room that only it can make.
+	WaitWhenFull
+)
+
+var whenFullNames = [...]string{"fail", "wait"}
+
+func (w WhenFull) String() string {
+	if w < 0 || int(w) >= len(whenFullNames) {
+		return fmt.Sprintf("when full %d", int(w))
+	}
+	return whenFullNames[w]
+}
+
+// MarshalText gives "fail" or "wait".
+func (w WhenFull) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
+// UnmarshalText is the reverse of MarshalText.
+func (w *WhenFull) UnmarshalText(text []byte) error {
+	for i, name := range whenFullNames {
+		if string(text) == name {
+			*w = WhenFull(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("when full %q: want fail or wait", text)
+}
+
 // Options say how to open a queue. The zero value opens an existing queue with
 // what it was made with. They are copied and never changed.
 type Options struct {
@@ -92,10 +128,16 @@ type QueueOptions struct {
 	// segments. Smaller ones suit many small queues.
 	SegmentSize int64
 	// MaxBytes on disk beyond which the oldest segments may be trimmed; 0: no
-	// limit.
+	// limit. What a group must keep is not: appends then do as WhenFull says, rather
+	// than begin a segment with which the files, were it full, had more than MaxBytes.
+	// So it should be several times SegmentSize.
 	MaxBytes int64
-	// MaxAge beyond which messages may be trimmed; 0: no limit.
+	// MaxAge beyond which messages may be trimmed; 0: no limit. What a group must
+	// keep stays, however old.
 	MaxAge time.Duration
+	// WhenFull says what appends do when groups need all that MaxBytes allows; the
+	// zero value is FailWhenFull.
+	WhenFull WhenFull
 	// Durability of appends that do not choose their own; 0: SyncAlways.
 	Durability Durability
 	// GroupAccess lets the directory's group use the queue: modes 2770 and
@@ -116,7 +158,7 @@ func (o QueueOptions) settings() *wal.Settings {
 	}
 	return &wal.Settings{
 		SegmentSize: o.SegmentSize, MaxBytes: o.MaxBytes, MaxAge: o.MaxAge,
-		Durability: wal.Durability(o.Durability), GroupAccess: o.GroupAccess,
+		Durability: wal.Durability(o.Durability), GroupAccess: o.GroupAccess, WaitWhenFull: o.WhenFull == WaitWhenFull,
 	}
 }
 

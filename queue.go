@@ -46,6 +46,9 @@ type Queue struct {
 	bed    *bedroom
 	logger *slog.Logger // nil: nothing is logged
 	times  times        // of its groups
+	warner keepWarner
+	// neverWait: appends of this handle return ErrFull, whatever the queue's setting.
+	neverWait bool
 
 	mu     sync.Mutex
 	groups map[*Group]struct{} // open ones; nil once the queue is closed
@@ -62,6 +65,9 @@ func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
 	if o.Durability < DurabilityDefault || o.Durability > SyncNever {
 		return nil, fmt.Errorf("walq: open %s: %v is no durability", dir, o.Durability)
 	}
+	if o.Create != nil && (o.Create.WhenFull < FailWhenFull || o.Create.WhenFull > WaitWhenFull) {
+		return nil, fmt.Errorf("walq: open %s: %v is not known", dir, o.Create.WhenFull)
+	}
 	bed := openBedroom()
 	log, err := wal.Open(ctx, dir, o.log())
 	if _, serr := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && errors.Is(serr, fs.ErrNotExist) && o.Create == nil {
@@ -73,7 +79,9 @@ func Open(ctx context.Context, dir string, o Options) (*Queue, error) {
 	if err := bed.furnish(log); err != nil && o.Logger != nil {
 		o.Logger.Warn("walq: readers poll, nobody can wake them", "queue", log.Path(), "err", err)
 	}
-	return &Queue{log: log, bed: bed, logger: o.Logger, times: realTimes{}, groups: map[*Group]struct{}{}}, nil
+	q := &Queue{log: log, bed: bed, logger: o.Logger, times: realTimes{}, groups: map[*Group]struct{}{}}
+	log.SetHolds(q.hold)
+	return q, nil
 }
 
 // ID is the queue's identity: (ID, Seq) names a message for good, and so makes a

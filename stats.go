@@ -3,6 +3,8 @@ package walq
 import (
 	"fmt"
 	"time"
+
+	"github.com/walq/walq/wal"
 )
 
 // Stats is a look at a queue while others use it: each figure was true at some
@@ -19,6 +21,15 @@ type Stats struct {
 	Segments     []SegmentStats `json:"segments"`
 	Participants []Participant  `json:"participants"`
 	Poisoned     *Poisoned      `json:"poisoned"` // nil: appends are taken
+	HeldBy       *Held          `json:"held_by"`  // nil: no group keeps anything from being trimmed
+}
+
+// Held is what keeps the queue's limits from removing the oldest messages: of the groups
+// that must keep their messages, the one that is furthest behind.
+type Held struct {
+	By    string `json:"by"`       // "group" and its name
+	From  Seq    `json:"from_seq"` // it needs what is there from here on
+	Bytes int64  `json:"bytes"`    // of the files that hold that
 }
 
 // Settings are what the queue was made with.
@@ -28,6 +39,7 @@ type Settings struct {
 	MaxAgeNanos int64      `json:"max_age_ns"`
 	Durability  Durability `json:"durability"`
 	GroupAccess bool       `json:"group_access"`
+	WhenFull    WhenFull   `json:"when_full"`
 }
 
 // SegmentStats describes one file of the log.
@@ -54,6 +66,13 @@ type Poisoned struct {
 	Time   time.Time `json:"time"`
 }
 
+func whenFull(wait bool) WhenFull {
+	if wait {
+		return WaitWhenFull
+	}
+	return FailWhenFull
+}
+
 // Stats looks at the queue. It reads the headers of all segments, no messages.
 func (q *Queue) Stats() (Stats, error) {
 	w, err := q.log.Stats()
@@ -66,6 +85,7 @@ func (q *Queue) Stats() (Stats, error) {
 		Settings: Settings{
 			SegmentSize: w.Settings.SegmentSize, MaxBytes: w.Settings.MaxBytes, MaxAgeNanos: int64(w.Settings.MaxAge),
 			Durability: Durability(w.Settings.Durability), GroupAccess: w.Settings.GroupAccess,
+			WhenFull: whenFull(w.Settings.WaitWhenFull),
 		},
 		Segments:     make([]SegmentStats, 0, len(w.Segments)),
 		Participants: make([]Participant, 0, len(w.Participants)),
@@ -78,6 +98,12 @@ func (q *Queue) Stats() (Stats, error) {
 	}
 	if w.Poison != nil {
 		s.Poisoned = &Poisoned{w.Poison.Reason, w.Poison.Time}
+	}
+	if h := q.hold(0); h != wal.NoHold {
+		s.HeldBy = &Held{By: h.By, From: Seq(h.From)}
+		if s.HeldBy.Bytes, err = q.log.BytesFrom(h.From); err != nil {
+			return Stats{}, fmt.Errorf("walq: stats: %w", err)
+		}
 	}
 	return s, nil
 }

@@ -275,7 +275,12 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 		if err := g.flushDelays(); err != nil {
 			return err
 		}
-		if err := g.r.Flush(grpFloor, g.r.Len()-grpFloor); err != nil {
+		// With the records: the one that counts now is on disk before the other is
+		// replaced, whatever became of those who wrote it. See Needed.
+		if !mmap.HeapFiles() {
+			g.r.Touch(grpSettings, grpFloor-grpSettings)
+		}
+		if err := g.r.Flush(grpSettings, g.r.Len()-grpSettings); err != nil {
 			return err
 		}
 		step.At(step.GroupCheckpointReady)
@@ -284,6 +289,7 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 		}
 		_, generation, next, _ := newestRecord(g.r.Bytes(grpCheckpoint, 2*recordSpacing), recordBytes, recordSpacing)
 		encodeCheckpoint(next, generation+1, seq, ring.Base.Generation)
+		step.At(step.CheckpointWritten)
 		return g.r.Flush(grpCheckpoint, 2*recordSpacing)
 	})
 }

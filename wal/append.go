@@ -298,7 +298,9 @@ func (l *Log) roll(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
 	}
 	n, err := l.successor(&l.table, s, end, w)
 	for err == nil && n == nil && !l.trimmedAway(s, end, w) {
-		n, err = l.makeSuccessor(s, end, w)
+		if err = l.makeRoom(s, end); err == nil {
+			n, err = l.makeSuccessor(s, end, w)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ const (
 	setMaxBytes    = 16 // u64, bytes; 0: no limit
 	setMaxAge      = 24 // i64, nanoseconds; 0: no limit
 	setDurability  = 32 // u32
-	setFlags       = 36 // u32; bit 0: group access
+	setFlags       = 36 // u32; bit 0: group access, bit 1: appends wait when it is full
 	bootID         = 8  // 16 bytes
 	bootEpoch      = 24 // u64
 	bootClean      = 32 // u64: 1 after an orderly end of the last participant
@@ -131,6 +131,9 @@ type Settings struct {
 	MaxAge      time.Duration
 	Durability  Durability
 	GroupAccess bool
+	// WaitWhenFull: who appends waits where others would be told ErrFull. The log itself
+	// does not wait: its callers do.
+	WaitWhenFull bool
 }
 
 // Check tells whether the settings can be used.
@@ -233,9 +236,14 @@ func encodeSettings(rec []byte, generation uint64, s Settings) {
 	le.PutUint64(rec[setMaxBytes:], uint64(s.MaxBytes))
 	le.PutUint64(rec[setMaxAge:], uint64(s.MaxAge))
 	le.PutUint32(rec[setDurability:], uint32(s.Durability))
+	var flags uint32
 	if s.GroupAccess {
-		le.PutUint32(rec[setFlags:], 1)
+		flags |= 1
 	}
+	if s.WaitWhenFull {
+		flags |= 2
+	}
+	le.PutUint32(rec[setFlags:], flags)
 	sealRecord(rec, generation)
 }
 
@@ -247,6 +255,8 @@ func decodeSettings(rec []byte) Settings {
 		MaxAge:      time.Duration(le.Uint64(rec[setMaxAge:])),
 		Durability:  Durability(le.Uint32(rec[setDurability:])),
 		GroupAccess: le.Uint32(rec[setFlags:])&1 != 0,
+
+		WaitWhenFull: le.Uint32(rec[setFlags:])&2 != 0,
 	}
 }
 

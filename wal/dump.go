@@ -256,6 +256,7 @@ func settingsFields(rec []byte) []segment.Field {
 		{Offset: setMaxAge, Name: "max age", Value: s.MaxAge.String()},
 		{Offset: setDurability, Name: "durability", Value: durability},
 		{Offset: setFlags, Name: "group access", Value: s.GroupAccess},
+		{Offset: setFlags, Name: "wait when full", Value: s.WaitWhenFull},
 	}
 }
 

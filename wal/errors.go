@@ -15,6 +15,7 @@ var (
 	ErrClosed      = errors.New("the queue is closed")
 	ErrTrimmed     = errors.New("messages were trimmed before they were read")
 	ErrTooLarge    = errors.New("too large")
+	ErrFull        = errors.New("the queue is full")
 	ErrPoisoned    = errors.New("the queue is poisoned: a sync failed, so nothing more can be acknowledged; what is in it can be read, for instance into another queue")
 	ErrFileSystem  = errors.New("the file system is not one on which several processes can share a queue safely; use a local one such as ext4, xfs, btrfs or tmpfs")
 	ErrNotQueue    = errors.New("not a walq queue")

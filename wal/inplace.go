@@ -78,7 +78,8 @@ func (l *Log) ClaimInPlace(meta []byte, n int) (_ *InPlace, err error) {
 func (c *InPlace) Bytes() []byte { return c.p.room }
 
 // Commit publishes the message. If the claim was revoked meanwhile, its bytes
-// are copied into a new one.
+// are copied into a new one; if there is no room for that, ErrFull, the claim stays,
+// so that Commit can be called again.
 func (c *InPlace) Commit() (a Appended, err error) {
 	p := c.p
 	defer runtime.KeepAlive(c)
@@ -93,7 +94,11 @@ func (c *InPlace) Commit() (a Appended, err error) {
 	if p.own.s == nil {
 		return a, ErrClaimOver
 	}
-	defer p.endLocked()
+	defer func() {
+		if !errors.Is(err, ErrFull) {
+			p.endLocked()
+		}
+	}()
 	own := p.own
 	own.s.Finish(own.c, own.w, segment.KindMessage, p.at, p.meta)
 	a, done, err := p.l.commit(&own)

@@ -67,7 +67,8 @@ type Log struct {
 	trimming    sync.Mutex          // the trim lock's part within the handle
 	sealedSizes map[uint64]int64    // of files, by first sequence number; guarded by trimming
 	pending     pendingClaims
-	waker       func(slot int) // see SetWaker
+	waker       func(slot int)          // see SetWaker
+	holds       func(below uint64) Hold // see SetHolds
 	syncer      syncer
 	keeper      keeper
 	catalog     catalog

@@ -17,9 +17,9 @@ import (
 
 // Trim removes the oldest segments as far as the queue's limits ask for it, and
 // those that hold only messages with sequence numbers below before. It never
-// removes a segment that appends may still go to, nor, on a SyncAlways queue,
-// anything that is not durable. It returns how many segments went. One trims at
-// a time; waiting for another who does honours ctx.
+// removes a segment that appends may still go to, nor what somebody needs (see
+// SetHolds), nor, on a SyncAlways queue, anything that is not durable. It returns how
+// many segments went. One trims at a time; waiting for another who does honours ctx.
 func (l *Log) Trim(ctx context.Context, before uint64) (removed int, err error) {
 	if l.slot < 0 {
 		return 0, ErrReadOnly
@@ -33,7 +33,7 @@ func (l *Log) Trim(ctx context.Context, before uint64) (removed int, err error) 
 		return 0, err
 	}
 	err = l.guarded(func() (err error) {
-		removed, err = l.trim(ctx, before)
+		removed, err = l.trim(ctx, before, nil)
 		return err
 	})
 	return removed, errors.Join(err, l.dropTrimLock())
@@ -79,15 +79,23 @@ func (l *Log) tryTrim() error {
 	if !ok || err != nil {
 		return err
 	}
-	err = l.guarded(func() error {
-		_, err := l.trim(context.Background(), 0)
-		return err
-	})
-	return errors.Join(err, l.dropTrimLock())
+	_, err = l.trimLocked(nil)
+	return err
 }
 
-// trim does it. The caller holds the trim lock.
-func (l *Log) trim(ctx context.Context, before uint64) (removed int, err error) {
+// trimLocked trims by the limits, and drops the trim lock.
+func (l *Log) trimLocked(need *room) (removed int, err error) {
+	err = l.guarded(func() error {
+		removed, err = l.trim(context.Background(), 0, need)
+		return err
+	})
+	return removed, joinFirst(err, l.dropTrimLock())
+}
+
+// trim does it. If need is not nil there is to be room for it when it returns without an
+// error, unless something else keeps the oldest segment than that it is needed. The
+// caller holds the trim lock.
+func (l *Log) trim(ctx context.Context, before uint64, need *room) (removed int, err error) {
 	settings, err := l.ctl.settings()
 	if err == nil {
 		err = l.settle(new(observer)) // which does not wait for those who are merely stopped
@@ -99,19 +107,22 @@ func (l *Log) trim(ctx context.Context, before uint64) (removed int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	var total int64
+	var total, more int64
 	for _, n := range sizes {
 		total += n
 	}
+	if need != nil {
+		more = need.bytes
+	}
 	kept := 0 // index of the first segment that stays
-	for ; kept+1 < len(firsts) && ctx.Err() == nil; kept++ {
+	for left := total; kept+1 < len(firsts) && ctx.Err() == nil; kept++ {
 		n, err := l.acquire(&l.table, firsts[kept+1])
 		if err != nil {
 			return 0, err
 		}
 		// A roll closes a segment: what is in it is no younger than the next one.
 		old := settings.MaxAge > 0 && n.Created < time.Now().Add(-settings.MaxAge).UnixNano()
-		wanted := n.First <= before || old || settings.MaxBytes > 0 && total > settings.MaxBytes
+		wanted := n.First <= before || old || settings.MaxBytes > 0 && left+more > settings.MaxBytes
 		if n.PrevFirst != firsts[kept] {
 			err = &CorruptError{Path: n.Path(), Reason: fmt.Sprintf("it does not name %s as its predecessor; nothing is trimmed", segment.Name(firsts[kept]))}
 		}
@@ -123,12 +134,31 @@ func (l *Log) trim(ctx context.Context, before uint64) (removed int, err error) 
 		if !may {
 			break
 		}
-		total -= sizes[kept]
+		left -= sizes[kept]
 	}
-	if kept == 0 {
-		return 0, ctx.Err()
+	below := firsts[kept]
+	if need != nil {
+		firsts = append(firsts, need.end)
+		below = firsts[kept+1]
 	}
-	return kept, errors.Join(l.removeBelow(firsts[kept], settings), ctx.Err())
+	hold := NoHold
+	if kept > 0 || need != nil && total+more > settings.MaxBytes {
+		hold = l.hold(below)
+		step.At(step.TrimAsked)
+	}
+	for kept > 0 && firsts[kept] > hold.From {
+		kept--
+	}
+	for _, n := range sizes[:kept] {
+		total -= n
+	}
+	if kept > 0 {
+		err = l.removeBelow(firsts[kept], settings)
+	}
+	if need != nil && err == nil {
+		err = full(settings, total, *need, hold, firsts[kept+1])
+	}
+	return kept, errors.Join(err, ctx.Err())
 }
 
 // keptFiles lists the segments that count, oldest first, with the bytes that
@@ -215,11 +245,12 @@ func (l *Log) removeBelow(first uint64, settings Settings) error {
 		}
 		step.At(step.TrimUnlinked)
 	}
+	l.wake(WaitSpace)
 	return nil
 }
 
-// SetLimits changes how much the queue keeps, for everyone and at once; what is
-// beyond goes with the next Trim. The other settings are what the queue was made
+// SetLimits changes how much the queue keeps, and what appends do when it is full, for
+// everyone and at once; what is beyond goes with the next Trim. The other settings are what the queue was made
 // with.
 func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
 	if l.slot < 0 {
@@ -240,13 +271,14 @@ func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
 		}
 		changed := s
 		change(&changed)
-		s.MaxBytes, s.MaxAge = changed.MaxBytes, changed.MaxAge
+		s.MaxBytes, s.MaxAge, s.WaitWhenFull = changed.MaxBytes, changed.MaxAge, changed.WaitWhenFull
 		if err := s.Check(); err != nil {
 			return fmt.Errorf("limits: %w", err)
 		}
 		if err := l.ctl.writeSettings(s); err != nil {
 			return err
 		}
+		l.wake(WaitSpace)
 		return l.syncControl()
 	})
 	return errors.Join(err, l.dropTrimLock())

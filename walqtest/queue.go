@@ -100,9 +100,26 @@ func Bodies(t testing.TB, q *walq.Queue) (bodies []string, err error) {
 // reached before a reader came to them. A reader that resumes at one of them gets a
 // walq.GapError. One that already stands among them first reads the file to its end
 // in which it stands: 64 KiB of messages at most, if New chose their size. Others
-// must not append meanwhile.
+// must not append meanwhile. Groups count as such that may lose messages while it runs.
 func TrimAll(t testing.TB, q *walq.Queue) {
 	t.Helper()
+	all, err := q.Groups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range all {
+		if g.MayLose {
+			continue
+		}
+		if err := q.SetGroupMayLose(g.Name, true); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := q.SetGroupMayLose(g.Name, false); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
 	s, err := q.Stats()
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func TestAShellCompletesWhatComesNext(t *testing.T) {
 		{"consume q --dead-letter ", "", dirs},
 		{"consume q --from ", "oldest newest -10", ordered},
 		{"consume DIR --group ", "mail", nothing},
-		{"group ", "ls pause reset resume rm", nothing},
+		{"group ", "ls pause reset resume rm set", nothing},
 		{"group ls ", "", dirs},
 		{"group rm DIR ", "mail", nothing},
 		{"group rm nowhere ", "", nothing},

@@ -84,6 +84,7 @@ func (o *consumeFlags) flags(cmd *cobra.Command) {
 	f.IntVar(&g.MaxDeaths, "max-deaths", 0, "so many consumers may die of a message, then give it up (default no limit)")
 	f.StringVar(&g.DeadLetter, "dead-letter", "", "queue for messages that are given up, which is made if it is missing (default none)")
 	completeFlag(cmd, "dead-letter", directories)
+	f.BoolVar(&g.MayLose, "may-lose", false, "the queue's limits may remove what is not finished (see walq group set)")
 	f.BoolVar(&o.noWait, "no-wait", false, "end when there is nothing to hand out")
 	o.output = outputFlag(cmd, "raw", "json")
 }

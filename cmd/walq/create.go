@@ -16,6 +16,7 @@ func newCreate() *cobra.Command {
 	var segment, maxBytes size
 	var maxAge age
 	var group bool
+	whenFull := choices("", "fail", "wait")
 	cmd := manual{
 		arguments: "DIR  where the queue is to be: a directory that is empty or not there",
 		exits:     corrupt, see: "walq set, walq put, walq stat",
@@ -29,7 +30,9 @@ Appends are acknowledged, with durability always, once they are on stable storag
 with interval at once, and synced every 100 ms; with never at once, and synced when
 the kernel likes. A writer can choose another durability for itself.
 
-A message fits one file of the log, and trimming removes whole files.
+A message fits one file of the log, and trimming removes whole files. What a group of
+consumers must keep is not trimmed: when such messages fill --max-bytes appends fail, or
+wait with --when-full wait. --max-bytes should be several times the size of a file.
 
 With --group-access all members of the directory's group can use the queue, else
 only the user who makes it.`,
@@ -41,6 +44,7 @@ only the user who makes it.`,
 	f.Var(&segment, "segment-size", "size of one file of the log in bytes, 64K to 1G (default 64M)")
 	f.Var(&maxBytes, "max-bytes", "beyond so many bytes the oldest messages may be trimmed (default no limit)")
 	f.Var(&maxAge, "max-age", "messages older than this may be trimmed, as 36h or 7d (default no limit)")
+	whenFull.flag(cmd, "when-full", "", "what appends do when groups need all of --max-bytes (default fail)")
 	durability := durabilityFlag()
 	durability.flag(cmd, "durability", "", "when an append is acknowledged (default always)")
 	f.BoolVar(&group, "group-access", false, "let the directory's group use the queue")
@@ -48,7 +52,7 @@ only the user who makes it.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		stats, err := create(cmd.Context(), args[0], walq.QueueOptions{
 			SegmentSize: int64(segment), MaxBytes: int64(maxBytes), MaxAge: time.Duration(maxAge),
-			Durability: durability.durability(), GroupAccess: group,
+			Durability: durability.durability(), GroupAccess: group, WhenFull: whenFullOf(whenFull),
 		})
 		if err != nil {
 			return err
@@ -60,6 +64,13 @@ only the user who makes it.`,
 		return nil
 	}
 	return cmd
+}
+
+func whenFullOf(c *choice) walq.WhenFull {
+	if c.value == "wait" {
+		return walq.WaitWhenFull
+	}
+	return walq.FailWhenFull
 }
 
 type created struct {

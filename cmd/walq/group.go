@@ -33,7 +33,7 @@ their consumers are at work. "walq consume" makes a group, and is a consumer.`,
 			return usagef("there is no command %q", "group "+args[0])
 		},
 	})
-	cmd.AddCommand(newGroupLs(), newGroupRm(), newGroupReset(), newGroupPause(true), newGroupPause(false))
+	cmd.AddCommand(newGroupLs(), newGroupRm(), newGroupReset(), newGroupPause(true), newGroupPause(false), newGroupSet())
 	return cmd
 }
 
@@ -48,8 +48,9 @@ counts the messages that it has not finished; of a group with a topic it may cou
 messages of other topics that no consumer has gone past.
 
 -o json prints an object for each group: name, topic, window, ordered_by_key, floor,
-lag, in_flight, finished, redelivered, dead_lettered, paused and oldest_unfinished_s,
-the age of the oldest message that is not finished.`,
+lag, in_flight, finished, redelivered, dead_lettered, paused, may_lose, held_bytes, the
+size of the files that it needs, 0 if it may lose messages, and oldest_unfinished_s, the
+age of the oldest message that is not finished.`,
 		Example: `  walq group ls /tmp/orders
   walq group ls /tmp/orders -o json | jq 'select(.lag > 1000).name'`,
 		Args: arguments("DIR"),
@@ -84,14 +85,22 @@ func groups(ctx context.Context, dir string) ([]walq.GroupInfo, error) {
 func printGroups(w io.Writer, all []walq.GroupInfo) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(all) > 0 {
-		fmt.Fprintln(t, "GROUP\tTOPIC\tFLOOR\tLAG\tIN FLIGHT\tFINISHED\tREDELIVERED\tDEAD\tOLDEST\tPAUSED")
+		fmt.Fprintln(t, "GROUP\tTOPIC\tFLOOR\tLAG\tIN FLIGHT\tFINISHED\tREDELIVERED\tDEAD\tOLDEST\tPAUSED\tHOLDS")
 	}
 	for _, g := range all {
 		oldest := time.Duration(g.OldestUnfinishedSeconds * float64(time.Second)).Round(time.Millisecond)
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t%s\n", g.Name, orAll(g.Topic), g.Floor, g.Lag, g.InFlight,
-			g.Finished, g.Redelivered, g.DeadLettered, oldest, yesNo(g.Paused))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t%s\t%s\n", g.Name, orAll(g.Topic), g.Floor, g.Lag, g.InFlight,
+			g.Finished, g.Redelivered, g.DeadLettered, oldest, yesNo(g.Paused), holds(g))
 	}
 	return t.Flush()
+}
+
+// holds is what a group keeps from being trimmed.
+func holds(g walq.GroupInfo) string {
+	if g.MayLose {
+		return "may lose"
+	}
+	return formatSize(g.HeldBytes)
 }
 
 func orAll(topic string) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,4 +128,56 @@ func TestADamagedGroupIsToldAndCanBeRemoved(t *testing.T) {
 	must(t, "", "group", "pause", dir, "good")
 	must(t, "", "group", "rm", dir, "bad", "--yes")
 	must(t, "", "group", "ls", dir)
+}
+
+func TestAFullQueueSaysWhoHoldsItAndWhatToDo(t *testing.T) {
+	dir := newDir(t)
+	must(t, "", "create", dir, "--segment-size", "64K", "--max-bytes", "192K", "--durability", "never")
+	must(t, "a\n", "put", dir)
+	must(t, "", "consume", dir, "--group", "slow", "--count", "0", "--no-wait")
+	lines := strings.Repeat(strings.Repeat("x", 999)+"\n", 300)
+	if r := call(t, lines, "put", dir); r.code != 1 || !strings.Contains(r.talk, "group slow") || !strings.Contains(r.talk, "walq group set") {
+		t.Errorf("put: exit %d, %q", r.code, r.talk)
+	}
+	var s struct {
+		Settings walq.Settings    `json:"settings"`
+		HeldBy   *walq.Held       `json:"held_by"`
+		Groups   []walq.GroupInfo `json:"groups"`
+	}
+	decode(t, must(t, "", "stat", dir, "-o", "json"), &s)
+	if h := s.HeldBy; h == nil || *h != (walq.Held{By: "group slow", From: 1, Bytes: 192 << 10}) || s.Groups[0].HeldBytes != h.Bytes {
+		t.Errorf("stat: held by %+v, groups %+v", s.HeldBy, s.Groups)
+	}
+	if text := must(t, "", "stat", dir); !strings.Contains(text, "192 KiB, from seq 1 on, by group slow") || !strings.Contains(text, "appends fail") {
+		t.Errorf("stat: %s", text)
+	}
+	if r := call(t, "", "trim", dir, "--before", "50", "--yes"); r.code != 0 || !strings.Contains(r.talk, "group slow needs what is there from seq 1 on") {
+		t.Errorf("trim: exit %d, %q", r.code, r.talk)
+	}
+	must(t, "", "set", dir, "--when-full", "wait")
+	p := start(t, "put", dir)
+	go func() {
+		_, _ = io.WriteString(p.in, lines) // it may end before
+		_ = p.in.Close()
+	}()
+	var g walq.GroupInfo
+	decode(t, must(t, "", "group", "set", dir, "slow", "--may-lose", "-o", "json"), &g)
+	if !g.MayLose || g.HeldBytes != 0 {
+		t.Errorf("group set: %+v", g)
+	}
+	if code := wait(t, p.Wait()); code != 0 {
+		t.Errorf("put that waited: exit %d: %s", code, p.talk.String())
+	}
+	if text := must(t, "", "group", "ls", dir); !strings.Contains(text, "may lose") {
+		t.Errorf("group ls: %s", text)
+	}
+	must(t, "", "group", "set", dir, "slow", "--must-keep")
+	if g := groupOf(t, dir, "slow"); g.MayLose {
+		t.Errorf("must keep: %+v", g)
+	}
+	for _, wrong := range []string{"group set DIR slow", "group set DIR slow --may-lose --must-keep"} {
+		if r := call(t, "", strings.Fields(strings.ReplaceAll(wrong, "DIR", dir))...); r.code != 2 {
+			t.Errorf("%s: exit %d, want 2", wrong, r.code)
+		}
+	}
 }

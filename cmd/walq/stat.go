@@ -22,7 +22,8 @@ that are not alive died with the queue open.
 
 -o json prints id, epoch, settings, first_seq, last_seq, durable_seq, messages,
 bytes, segments, participants, groups (each as "walq group ls" has it), and poisoned,
-which is null or says why nothing is appended any more. Sizes are in bytes, ages in nanoseconds.`,
+which is null or says why nothing is appended any more, and held_by, which is null or
+names the group that keeps the oldest messages from being trimmed. Sizes are in bytes, ages in nanoseconds.`,
 		Example: `  walq stat /tmp/orders
   walq stat /tmp/orders -o json | jq .messages`,
 		Args: arguments("DIR"),
@@ -64,6 +65,9 @@ func printStats(w io.Writer, path string, s walq.Stats, all []walq.GroupInfo) er
 	row("on disk\t%s in %s", formatSize(s.Bytes), plural(len(s.Segments), "segment"))
 	row("segment size\t%s", formatSize(s.Settings.SegmentSize))
 	row("limits\t%s", limits(s.Settings))
+	if h := s.HeldBy; h != nil {
+		row("held\t%s, from seq %d on, by %s", formatSize(h.Bytes), h.From, h.By)
+	}
 	row("durability\t%s", s.Settings.Durability)
 	row("access\t%s", map[bool]string{false: "owner", true: "owner and group"}[s.Settings.GroupAccess])
 	if s.Poisoned != nil {
@@ -95,8 +99,12 @@ func printStats(w io.Writer, path string, s walq.Stats, all []walq.GroupInfo) er
 }
 
 func limits(s walq.Settings) string {
-	return orNone("bytes", s.MaxBytes, formatSize(s.MaxBytes)) + ", " +
+	text := orNone("bytes", s.MaxBytes, formatSize(s.MaxBytes)) + ", " +
 		orNone("age", s.MaxAgeNanos, formatAge(time.Duration(s.MaxAgeNanos)))
+	if s.MaxBytes > 0 {
+		text += fmt.Sprintf(", appends %s when it is full", s.WhenFull)
+	}
+	return text
 }
 
 func orNone(what string, n int64, text string) string {

@@ -20,7 +20,8 @@ and for limits that were just changed with "walq set".
 
 With --before also every file goes that holds only older messages, whatever the
 limits. Only whole files go: the one that appends go to stays, and so does what
-is not yet durable on a queue of durability always.`,
+is not yet durable on a queue of durability always, and what a group of consumers has
+not finished that must keep its messages ("walq group set").`,
 		Example: `  walq trim /var/lib/orders
   walq trim /var/lib/orders --before 1000000 --yes`,
 		Args: arguments("DIR"),
@@ -40,6 +41,9 @@ is not yet durable on a queue of durability always.`,
 		if output.value == "json" {
 			return printJSON(cmd.OutOrStdout(), result)
 		}
+		if h := result.held; h != nil && walq.Seq(before) > h.From {
+			cmd.PrintErrf("%s needs what is there from seq %d on\n", h.By, h.From)
+		}
 		cmd.PrintErrf("removed %s; %s are kept, from seq %d\n", plural(result.Removed, "file"), plural(result.Messages, "message"), result.FirstSeq)
 		return nil
 	}
@@ -51,6 +55,8 @@ type trimmed struct {
 	FirstSeq walq.Seq `json:"first_seq"`
 	Messages uint64   `json:"messages"`
 	Bytes    int64    `json:"bytes"`
+
+	held *walq.Held
 }
 
 func trim(cmd *cobra.Command, dir string, before walq.Seq) (t trimmed, err error) {
@@ -63,6 +69,6 @@ func trim(cmd *cobra.Command, dir string, before walq.Seq) (t trimmed, err error
 		return t, err
 	}
 	s, err := q.Stats()
-	t.FirstSeq, t.Messages, t.Bytes = s.FirstSeq, s.Messages, s.Bytes
+	t.FirstSeq, t.Messages, t.Bytes, t.held = s.FirstSeq, s.Messages, s.Bytes, s.HeldBy
 	return t, err
 }

@@ -71,6 +71,10 @@ const (
 	WakeSent    ID = 47 // the waker has woken one of those whose bits it took
 
 	SyncFailed ID = 48 // a flush has failed and nobody knows
+
+	TrimAsked ID = 49 // it is known what must stay, nothing is trimmed
+
+	CheckpointWritten ID = 50 // a group's checkpoint is the next one, not on disk
 )
 
 // The steps of repair.
@@ -243,6 +247,8 @@ var names = [...]string{
 	SleepLooked:           "SleepLooked",
 	WakeSent:              "WakeSent",
 	SyncFailed:            "SyncFailed",
+	TrimAsked:             "TrimAsked",
+	CheckpointWritten:     "CheckpointWritten",
 }
 
 // String returns the step's name, or its number in parentheses if it has none.
