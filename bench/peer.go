@@ -125,7 +125,7 @@ func peerIn(all []Peer, name string) (Peer, bool) {
 
 // durability says what an acknowledged append has done.
 func (p Peer) durability(m Mode) string {
-	if m.Sync {
+	if m.Sync || p.NotUnsynced != "" {
 		return p.Synced
 	}
 	return p.Unsynced

@@ -13,7 +13,7 @@ const dqueSegment = 50
 func dquePeer() Peer {
 	return Peer{
 		Name:       "joncrlsn/dque",
-		About:      "segments of 50 items, as in its documents; turbo where nothing is synced; it has no batches; logs of 100,000 messages at most, since reading takes them away",
+		About:      "segments of 50 items, as in its documents; turbo where nothing is synced; it has no batches; logs of 50,000 messages at most, since reading takes them away",
 		Synced:     "fsync of each file change",
 		Unsynced:   "turbo: the kernel writes when it likes",
 		OneProcess: "its directory is locked by one process",

@@ -20,7 +20,7 @@ const goqitePoll = time.Millisecond
 func goqitePeer() Peer {
 	return Peer{
 		Name:     "goqite, SQLite",
-		About:    "modernc.org/sqlite with the settings of its documents: journal_mode WAL, busy_timeout 5000, foreign keys, one connection; a batch is one transaction; 100,000 messages at most",
+		About:    "modernc.org/sqlite with the settings of its documents: journal_mode WAL, busy_timeout 5000, foreign keys, one connection; a batch is one transaction; 50,000 messages at most",
 		Synced:   "synchronous FULL (default): fsync of the journal in each transaction",
 		Unsynced: "synchronous NORMAL: fsync at checkpoints only",
 		Only:     []string{"append", "latency", "sync", "producers", "group"},

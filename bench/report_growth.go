@@ -9,7 +9,7 @@ import (
 )
 
 // grown is how many times a cost must be that of the first size to be named as one that
-// grows; less may be the machine.
+// grows, in all rounds more than in any of the first size; less may be the machine.
 const grown = 1.5
 
 // printGrowth prints the rows of sizes, a column for each, and names what grows.
@@ -76,7 +76,7 @@ func whatGrows(rows []*Row) string {
 	last := rows[len(rows)-1]
 	var all []string
 	for _, s := range last.Stats {
-		if s.OverWalq >= grown {
+		if first, ok := rows[0].stat(s.Name); ok && s.OverWalq >= grown && s.Min > first.Max {
 			all = append(all, fmt.Sprintf("%s × %s", s.Name, figure(s.OverWalq)))
 		}
 	}

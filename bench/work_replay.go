@@ -66,7 +66,7 @@ func (e *Env) messagesFor(p Peer) int {
 }
 
 // consumable is more than a peer that consumes handles in a second.
-const consumable = 100_000
+const consumable = 50_000
 
 // lastApart is more than any peer's clock is coarse.
 const lastApart = 20 * time.Millisecond
