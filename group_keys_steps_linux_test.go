@@ -131,9 +131,11 @@ func TestAWorkerThatDiesWhereAKeyIsFreedHoldsNobodyUp(t *testing.T) {
 			for _, p := range victims {
 				w.kill(p)
 			}
+			wantSoundGroups(t, q)
 			other := w.hire("a", "WALQ_TEST_BY_KEY=1")
 			testx.Eventually(t, patienceForWorkers, func() bool { return lagOf(t, q, "a") == 0 }, "another one finishes all")
 			other.leave(t)
+			wantSoundGroups(t, q)
 			got, acked := w.account("a")
 			for seq := range keys {
 				if len(got[seq]) == 0 || acked[seq] > 1 {

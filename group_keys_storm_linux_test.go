@@ -67,6 +67,7 @@ func TestStormOfDyingWorkersKeepsTheOrderOfEachKey(t *testing.T) {
 	for _, p := range workers {
 		p.leave(t)
 	}
+	wantSoundGroups(t, q)
 	got, acked := w.account("a")
 	for _, seq := range want {
 		if len(got[seq]) == 0 || acked[seq] > 1 {

@@ -50,6 +50,9 @@ func TestAWorkerThatDiesOrStopsAtAnyStepCostsNoMessage(t *testing.T) {
 					stopped, dead := first.look(t)
 					return stopped || dead
 				}, "the first worker comes to the step")
+				if action == "kill" && id != step.GroupTempMade { // then there is no group yet
+					wantSoundGroups(t, q)
+				}
 				second := w.hire("a", "WALQ_TEST_LEASE=300ms")
 				begun := time.Now()
 				testx.Eventually(t, patienceForWorkers, func() bool { return lagOf(t, q, "a") == 0 }, "the second worker finishes all")
@@ -72,6 +75,7 @@ func TestAWorkerThatDiesOrStopsAtAnyStepCostsNoMessage(t *testing.T) {
 				if n := lagOf(t, q, "a"); n != 0 {
 					t.Errorf("%d messages are left", n)
 				}
+				wantSoundGroups(t, q)
 				t.Logf("finished after %v", took)
 			})
 		}

@@ -275,6 +275,7 @@ func TestStormOfDyingWorkersFinishesEveryMessage(t *testing.T) {
 	}
 	w.judge("a", want)
 	w.judge("b", want)
+	wantSoundGroups(t, q)
 	if len(w.killed) < 5 {
 		t.Errorf("only %d workers died: this showed nothing", len(w.killed))
 	}
