@@ -31,13 +31,14 @@ type Group struct {
 	topics   topicFilter
 	dead     deadLetters
 
-	mu     sync.Mutex
-	closed bool
-	walk   walk
-	scan   scan
-	held   Delivery // the head of a list: handed out by this Group, not finished
-	clock  groupClock
-	gap    *GapError // to be told once
+	mu      sync.Mutex
+	closed  bool
+	walk    walk
+	scan    scan
+	delayed delayedScan
+	held    Delivery // the head of a list: handed out by this Group, not finished
+	clock   groupClock
+	gap     *GapError // to be told once
 	// room is for small deliveries to come; roomFor how many were allocated last.
 	room     []smallDelivery
 	roomFor  int
@@ -199,7 +200,7 @@ func (g *Group) Close() error {
 	}
 	err := group.Guarded(func() error {
 		for d := g.held.after; d != nil; d = g.held.after {
-			d.ring.SendBack(&d.lease, 0)
+			d.sendBack(0)
 			d.over()
 		}
 		return nil
@@ -235,6 +236,7 @@ func (g *Group) checkpoint(ring *group.Ring, patience time.Duration) error {
 	seq, err := startOf(ring)
 	if err == nil {
 		err = g.file.Checkpoint(ring, seq, patience)
+		g.advance(ring) // over what was moved, and is on disk now
 	}
 	if errors.Is(err, group.ErrStale) {
 		err = g.file.Settle(patience)
@@ -260,7 +262,7 @@ func (g *Group) checkpointSoon() {
 		g.dirty = nil
 		for d, next := g.held.after, (*Delivery)(nil); d != nil; d = next {
 			next = d.after
-			if !d.ring.Held(&d.lease) { // forgotten, and another has the lease
+			if !d.leased() { // forgotten, and another has the lease
 				d.over()
 			}
 		}

@@ -78,7 +78,7 @@ func (q *Queue) RemoveGroup(name string) error {
 		was := ring.Paused()
 		g.setPaused(ring, true)
 		if err = g.unused(ring); err == nil {
-			err = q.unlinkGroup(name)
+			err = q.unlinkGroup(name, g.file.Remove)
 		}
 		if err != nil {
 			g.setPaused(ring, was)
@@ -86,7 +86,7 @@ func (q *Queue) RemoveGroup(name string) error {
 		return err
 	})
 	if errors.Is(err, ErrCorrupt) {
-		if uerr := q.unlinkGroup(name); uerr != nil {
+		if uerr := q.unlinkGroup(name, group.RemoveDamaged(name)); uerr != nil {
 			return errors.Join(err, groupError(name, uerr))
 		}
 		return nil
@@ -155,14 +155,14 @@ func (q *Queue) openGroup(name string) (*group.File, error) {
 	return f, err
 }
 
-// unlinkGroup removes the file of a group, on disk when it returns.
-func (q *Queue) unlinkGroup(name string) error {
+// unlinkGroup removes the files of a group, on disk when it returns.
+func (q *Queue) unlinkGroup(name string, remove func(unlink func(file string) error) error) error {
 	dir, err := q.log.OpenGroups()
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.Unlink(group.FileName(name)); err != nil {
+	if err := remove(dir.Unlink); err != nil {
 		return err
 	}
 	q.log.Wake(wal.WaitSpace)
@@ -215,5 +215,5 @@ func (g *Group) unused(ring *group.Ring) error {
 			return fmt.Errorf("the participant in slot %d is at work on a message; end it first, or wait", look.Word.Slot())
 		}
 	}
-	return nil
+	return g.delayedUnused()
 }

@@ -263,5 +263,5 @@ func (g *Group) spin() time.Duration {
 func (g *Group) untilScan() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return max(g.scan.next-g.clock.now().boot, time.Millisecond)
+	return max(min(g.scan.next, g.delayed.next)-g.clock.now().boot, time.Millisecond)
 }

@@ -17,6 +17,7 @@ type Delivery struct {
 	g     *Group
 	ring  *group.Ring
 	lease group.Lease
+	cells *group.Delays // not nil: the lease is of a cell of the delay file
 	done  bool
 	// Of the list of those that the Group handed out; both nil: it is not in it.
 	before, after *Delivery
@@ -84,7 +85,7 @@ func (d *Delivery) Deaths() int { return d.lease.Word.Deaths() }
 // Errors: ErrLeaseLost if the lease ended meanwhile, or the message was finished or sent
 // back already: then another consumer may have it. ErrClosed.
 func (d *Delivery) Ack() error {
-	return d.end(func() bool { return d.ring.Finish(&d.lease) })
+	return d.end(d.finish)
 }
 
 // AckSync is Ack, and returns when that is on stable storage.
@@ -116,13 +117,12 @@ func (d *Delivery) AckSync(ctx context.Context) error {
 // Errors are as of Ack.
 func (d *Delivery) Nak(delay time.Duration) error {
 	err := d.end(func() bool {
-		due := int64(0)
 		if delay > 0 {
-			due = d.g.clock.now().wall.UnixMilli() + delay.Milliseconds() + 1
+			return d.g.putOff(d, d.g.clock.now().wall.UnixMilli()+delay.Milliseconds()+1, true)
 		}
-		return d.ring.SendBack(&d.lease, due)
+		return d.sendBack(0)
 	})
-	if err == nil {
+	if err == nil && delay <= 0 {
 		d.g.q.log.Wake(wal.WaitGroup)
 	}
 	return err
@@ -141,7 +141,7 @@ func (d *Delivery) Term(reason string) error {
 		return err
 	}
 	return group.Guarded(func() error {
-		if !d.ring.Held(&d.lease) {
+		if !d.leased() {
 			d.over()
 			return ErrLeaseLost
 		}
@@ -165,7 +165,7 @@ func (d *Delivery) Extend(lease time.Duration) error {
 		lease = g.settings.Lease
 	}
 	return group.Guarded(func() error {
-		if !d.ring.Extend(&d.lease, g.deadline(g.clock.now(), lease)) {
+		if !d.extend(g.deadline(g.clock.now(), lease)) {
 			d.over()
 			return ErrLeaseLost
 		}
@@ -224,7 +224,7 @@ func (g *Group) finished(d *Delivery) {
 	if g.file.ByKey {
 		g.freeKey(d)
 	}
-	if n := d.lease.Ordinal; n%floorEvery == floorEvery-1 || d.ring.RoomMayBeWanted() {
+	if n := d.lease.Ordinal; d.cells == nil && n%floorEvery == floorEvery-1 || d.ring.RoomMayBeWanted() {
 		g.advance(d.ring)
 	}
 	g.checkpointSoon()
@@ -239,7 +239,7 @@ func (g *Group) giveUp(d *Delivery, reason string) error {
 			return err
 		}
 	} else {
-		if !d.ring.Extend(&d.lease, g.deadline(g.clock.now(), max(g.settings.Lease, 2*deadPatience))) {
+		if !d.extend(g.deadline(g.clock.now(), max(g.settings.Lease, 2*deadPatience))) {
 			return ErrLeaseLost
 		}
 		g.checkpointSoon() // if Close comes in between it knows that there is something
@@ -261,7 +261,7 @@ func (g *Group) bury(d *Delivery, reason string) error {
 	defer g.syncing.Done()
 	if err := g.dead.put(d, reason); err != nil {
 		now, _ := g.q.times.now()
-		d.ring.SendBack(&d.lease, now.Add(deadPatience).UnixMilli())
+		d.sendBack(now.Add(deadPatience).UnixMilli())
 		g.q.log.Wake(wal.WaitGroup)
 		return fmt.Errorf("message %d: %w: %w", d.Seq, ErrDeadLetter, err)
 	}
@@ -270,7 +270,7 @@ func (g *Group) bury(d *Delivery, reason string) error {
 
 // finishDead finishes a message that was given up, also without g.mu.
 func (d *Delivery) finishDead() error {
-	if !d.ring.Finish(&d.lease) {
+	if !d.finish() {
 		return ErrLeaseLost
 	}
 	d.ring.CountDeadLettered()

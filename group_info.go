@@ -27,6 +27,7 @@ type GroupInfo struct {
 	// has gone past them.
 	Lag          uint64 `json:"lag"`
 	InFlight     uint64 `json:"in_flight"`     // handed out, or sent back, and not finished
+	Delayed      uint64 `json:"delayed"`       // of the lag, not due for long, and not in the window
 	Finished     uint64 `json:"finished"`      // since the group was made
 	Redelivered  uint64 `json:"redelivered"`   // handed out once more
 	DeadLettered uint64 `json:"dead_lettered"` // given up
@@ -127,7 +128,7 @@ func (g *Group) look(info *GroupInfo) error {
 		return err
 	}
 	info.Floor = Seq(p.from)
-	info.Lag = behind - min(p.finished, behind)
+	info.Lag = behind - min(p.finished, behind) + info.Delayed
 	if info.Lag > 0 {
 		info.OldestUnfinishedSeconds = g.oldestUnfinished(p).Seconds()
 	}
@@ -141,6 +142,25 @@ type progress struct {
 	// done reports whether the message of this number, the n-th of the group from
 	// there on, is finished.
 	done func(n, seq uint64) bool
+	// delayedFrom is the least number of a delayed message, 0 if there is none.
+	delayedFrom uint64
+}
+
+// delayedOf counts the delayed messages that count, and gives the first of them.
+func (g *Group) delayedOf(info *GroupInfo, count func(seq uint64) bool) (from uint64, err error) {
+	cells, err := g.file.Delays()
+	if cells == nil || err != nil {
+		return 0, err
+	}
+	cells.Each(func(seq uint64) {
+		if !count(seq) {
+			return
+		}
+		if info.Delayed++; info.Delayed == 1 || seq < from {
+			from = seq
+		}
+	})
+	return from, nil
 }
 
 // progress looks at the ring, or if it is of a former run of the machine, or between
@@ -162,16 +182,24 @@ func (g *Group) progress(info *GroupInfo) (p progress, err error) {
 				delete(was.Finished, s)
 			}
 		}
-		return progress{was.From, uint64(len(was.Finished)), func(_, seq uint64) bool { return was.Finished[seq] }}, err
+		if err == nil { // what else is delayed there the next base brings by the ring
+			p.delayedFrom, err = g.delayedOf(info, func(seq uint64) bool { return seq < was.From || was.Finished[seq] })
+		}
+		p.from, p.finished = was.From, uint64(len(was.Finished))
+		p.done = func(_, seq uint64) bool { return was.Finished[seq] }
+		return p, err
 	}
 	p = progress{from: from, done: func(n, _ uint64) bool {
 		look, ok := ring.Look(floor + n)
-		return ok && look.Word.State() == group.Finished
+		return ok && look.Word.State().Done()
 	}}
+	if p.delayedFrom, err = g.delayedOf(info, func(uint64) bool { return true }); err != nil {
+		return p, err
+	}
 	for n := range ring.Entries() {
 		switch look, ok := ring.Look(floor + n); {
 		case !ok:
-		case look.Word.State() == group.Finished:
+		case look.Word.State().Done():
 			p.finished++
 		default:
 			info.InFlight++
@@ -211,11 +239,14 @@ func (g *Group) oldestUnfinished(p progress) time.Duration {
 		return 0
 	}
 	defer r.Close()
+	var at int64
+	var own, others uint64
+	if p.delayedFrom != 0 && p.delayedFrom < p.from {
+		p.from, p.done = p.delayedFrom, func(uint64, uint64) bool { return false }
+	}
 	if err := r.SeekSeq(p.from); err != nil {
 		return 0
 	}
-	var at int64
-	var own, others uint64
 	for found := false; !found && others < lookAhead; {
 		ok, err := r.ViewSoon(false, func(m *wal.Message) error {
 			at = m.Time

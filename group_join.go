@@ -17,6 +17,7 @@ const joinPatience = 2 * time.Second
 func (g *Group) join() error {
 	g.walk.close()
 	g.scan = scan{shy: g.scan.shy}
+	g.delayed.next = 0
 	for begun := time.Now(); ; {
 		ring, ok, err := g.file.Ring()
 		if err != nil {

@@ -207,7 +207,7 @@ func (g *Group) steppedOver(now moment) (*Delivery, error) {
 		return nil, nil
 	}
 	w.keys.look(l) // others wait behind it
-	d, err := g.reread(lease, *w.seq(n), now)
+	d, err := g.reread(nil, lease, *w.seq(n), now)
 	if d == nil || err != nil || g.useless(d, now) {
 		return nil, err
 	}

@@ -97,6 +97,7 @@ func (g *Group) next(last bool) (d *Delivery, more bool, err error) {
 	now := g.clock.now()
 	if w.ring.Paused() {
 		g.scan.next = now.boot + time.Second
+		g.delayed.next = g.scan.next
 		return nil, false, nil
 	}
 	for range stepsAtOnce {
@@ -106,12 +107,23 @@ func (g *Group) next(last bool) (d *Delivery, more bool, err error) {
 			}
 			last = false
 		}
+		if !g.delayed.turn {
+			if d, more, err := g.fromCells(now); more || d != nil || err != nil {
+				g.delayed.turn = d != nil
+				return d, more, err
+			}
+		}
 		if w.keys.any() {
 			if d, err := g.steppedOver(now); d != nil || err != nil {
 				return d, false, err
 			}
 		} else if d, done, err := g.fresh(now); done || err != nil {
-			return d, false, err
+			if turn := g.delayed.turn; turn && d == nil && err == nil {
+				d, more, err = g.fromCells(now)
+			} else {
+				g.delayed.turn = false
+			}
+			return d, more, err
 		}
 		if w.ring == nil {
 			break
@@ -145,6 +157,7 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 		return nil, false, nil
 	case n >= floor+w.ring.Window() && n >= g.advance(w.ring)+w.ring.Window():
 		w.ring.WantRoom()
+		g.full(w.ring)
 		return nil, n >= g.advance(w.ring)+w.ring.Window(), nil
 	}
 	out, counted, tooFar := group.Stale, false, uint64(0)
@@ -201,7 +214,7 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 // passBy looks at an ordinal that somebody else claimed, from which on a scan covers it.
 func (g *Group) passBy(n uint64, now moment) {
 	switch look, ok := g.walk.ring.Look(n); {
-	case !ok || look.Word.State() == group.Finished:
+	case !ok || look.Word.State().Done():
 	case look.Word.State() == group.Leased:
 		g.scan.soon(now.boot + deathWatch)
 	default:
@@ -230,14 +243,13 @@ func (g *Group) useless(d *Delivery, now moment) bool {
 		return false
 	}
 	if t := d.Expire(); !t.IsZero() && !t.After(now.wall) {
-		if d.ring.Finish(&d.lease) {
+		if d.finish() {
 			g.finished(d)
 		}
 		return true
 	}
 	if t := d.NotBefore(); t.After(now.wall) {
-		d.ring.Delay(&d.lease, t.UnixMilli()+1)
-		g.q.log.Wake(wal.WaitGroup) // so that others know when to look
+		g.putOff(d, t.UnixMilli()+1, false)
 		return true
 	}
 	return false
@@ -252,7 +264,10 @@ func (g *Group) rescan(now moment) (d *Delivery, more bool, err error) {
 	if s.from == 0 {
 		s.seen, s.next = w.ring.Retries(), now.boot+time.Second
 		s.alive = map[group.Owner]bool{}
-		maps.DeleteFunc(s.shy, func(n uint64, _ doubt) bool { return n < floor })
+		maps.DeleteFunc(s.shy, func(n uint64, d doubt) bool { return n < floor || now.ran-d.since > 2*shyLease })
+		if err := g.lookAgain(now); err != nil {
+			return nil, false, err
+		}
 		if w.keys != nil {
 			w.keys.lookAll() // who freed a key may have died before it told
 		}
@@ -261,7 +276,13 @@ func (g *Group) rescan(now moment) (d *Delivery, more bool, err error) {
 	}
 	for ; n < w.at; n++ {
 		look, ok := w.ring.Look(n)
-		if !ok || look.Word.State() == group.Finished {
+		if !ok || look.Word.State().Done() {
+			continue
+		}
+		if look.Word.State() == group.Moving {
+			if err := g.helpMove(n, look.Word); err != nil {
+				return nil, false, err
+			}
 			continue
 		}
 		word, err := g.due(n, look, now)
@@ -303,13 +324,7 @@ func (g *Group) due(n uint64, look group.Look, now moment) (group.Word, error) {
 	}
 	left := millis(look.Ends - now.boot.Milliseconds())
 	if !look.Known {
-		if d := s.shy[n]; d.word != word {
-			if s.shy == nil {
-				s.shy = map[uint64]doubt{}
-			}
-			s.shy[n] = doubt{word, now.ran}
-		}
-		left = shyLease - (now.ran - s.shy[n].since)
+		left = g.bearWith(n, word, now)
 	}
 	if !died && left > 0 {
 		s.soon(now.boot + left)
@@ -360,11 +375,17 @@ func (g *Group) died(word group.Word) (bool, error) {
 // again makes a delivery of a message that was handed out before, or gives it up. nil:
 // there is nothing to deliver.
 func (g *Group) again(lease group.Lease, seq uint64, now moment) (*Delivery, error) {
-	d, err := g.reread(lease, seq, now)
+	d, err := g.reread(nil, lease, seq, now)
 	if d == nil || err != nil {
 		return nil, err
 	}
 	g.walk.ring.CountRedelivered()
+	return g.handOut(d, now)
+}
+
+// handOut hands out a message that was read again, or gives it up. nil: there is nothing
+// to deliver.
+func (g *Group) handOut(d *Delivery, now moment) (*Delivery, error) {
 	if reason := g.givesUp(d); reason != "" {
 		if err := g.giveUp(d, reason); !errors.Is(err, ErrLeaseLost) { // else it is another's now
 			return nil, err
@@ -377,11 +398,12 @@ func (g *Group) again(lease group.Lease, seq uint64, now moment) (*Delivery, err
 	return g.hold(d), nil
 }
 
-// reread makes a delivery of a message that the walk has gone past. If it cannot, the
-// lease is ended.
-func (g *Group) reread(lease group.Lease, seq uint64, now moment) (*Delivery, error) {
+// reread makes a delivery of a message that the walk has gone past, or of a cell. If it
+// cannot, the lease is ended.
+func (g *Group) reread(cells *group.Delays, lease group.Lease, seq uint64, now moment) (*Delivery, error) {
 	w := &g.walk
 	d := g.delivery(lease, nil)
+	d.cells = cells
 	if w.again == nil {
 		r, err := g.q.log.NewReader(false)
 		if err != nil {
@@ -396,17 +418,21 @@ func (g *Group) reread(lease group.Lease, seq uint64, now moment) (*Delivery, er
 			return nil
 		})
 	}
+	gone := err == nil && (ok && uint64(d.Seq) != seq || !ok && cells != nil && w.again.Seq() > seq)
 	switch {
-	case errors.Is(err, ErrTrimmed), err == nil && ok && uint64(d.Seq) != seq:
-		if w.ring.Finish(&d.lease) { // it was trimmed; nobody can deliver it any more
+	case errors.Is(err, ErrTrimmed), gone:
+		if d.finish() { // nobody can deliver it any more
 			g.finished(d)
+		}
+		if gone && cells != nil {
+			return nil, nil // a power loss took what was never on disk
 		}
 		return nil, &GapError{From: seq, To: seq + 1}
 	case err == nil && !ok:
 		err = fmt.Errorf("message %d cannot be read again", seq)
 		fallthrough
 	case err != nil:
-		w.ring.SendBack(&d.lease, now.wall.Add(time.Second).UnixMilli())
+		d.sendBack(now.wall.Add(time.Second).UnixMilli())
 		return nil, err
 	}
 	return d, nil

@@ -57,7 +57,8 @@ func (d *Delays) Move(ring *Ring, l *Lease, seq uint64, o Owner, again bool, due
 	d.cell(c, cellCheck).Store(d.checkCell(c, pending.lap(), seq, entry))
 	// From here on the block is looked at in time, whoever dies: a pending cell is never
 	// forgotten by who looks.
-	d.cover(int(c/cellsPerBlock), min(due, now+Watch))
+	block := int(c / cellsPerBlock)
+	before, covered := d.cover(block, min(due, now+Watch))
 	step.At(step.DelayFilled)
 	moving := l.Word.in(Moving)
 	moves := ring.storeTime(l, makeTime(l.Word.tag()|dueBit, makePlace(c, pending.lap())))
@@ -72,6 +73,8 @@ func (d *Delays) Move(ring *Ring, l *Lease, seq uint64, o Owner, again bool, due
 	step.At(step.DelayMoving)
 	if !d.cell(c, cellWord).CompareAndSwap(uint64(pending), uint64(waitingCell(pending))) {
 		d.drop(c, pending.in(Dropped)) // by a new base, if another did not help
+	} else { // if nothing else happened there, nobody needs to look before it is due
+		d.raise(block, covered, min(due, max(d.boundTime(before), 0)))
 	}
 	step.At(step.DelayWaits)
 	ring.moved(entry, moving)
@@ -151,11 +154,16 @@ func (d *Delays) freed(c uint64) {
 
 // cover sees to it that a block is looked at at that time. The version changes in any
 // case: who has looked at the block before can not raise the bound over it.
-func (d *Delays) cover(block int, ms int64) {
+func (d *Delays) cover(block int, ms int64) (before, after uint64) {
 	bound := d.summary(block, sumBound)
-	for v := bound.Load(); !bound.CompareAndSwap(v, d.bound(v, min(ms, max(d.boundTime(v), 0)))); v = bound.Load() {
+	for {
+		before = bound.Load()
+		after = d.bound(before, min(ms, max(d.boundTime(before), 0)))
+		if bound.CompareAndSwap(before, after) {
+			d.r.Word(dlyChanges).Add(1)
+			return before, after
+		}
 	}
-	d.r.Word(dlyChanges).Add(1)
 }
 
 // raise is for who has looked at every cell of a block since it loaded seen.

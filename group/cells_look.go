@@ -167,7 +167,7 @@ func (d *Delays) Help(ring *Ring, n uint64, w Word) {
 	v, t := ring.at(entry, entrySeq).Load(), ring.at(entry, entryTime).Load()
 	tag, place := timeOf(t)
 	c, lap := placeOf(place)
-	known := w.State() == Moving && tag == w.tag()|dueBit && v>>distBits == w.lap() && d.has(c)
+	known := d != nil && w.State() == Moving && tag == w.tag()|dueBit && v>>distBits == w.lap() && d.has(c)
 	if known {
 		old := Word(d.cell(c, cellWord).Load())
 		// A later lap: it was ended, and the message finished since.
@@ -257,18 +257,25 @@ func (d *Delays) purged(c uint64, w Word, from uint64, kept map[uint64]bool, all
 // 0 if there is none. What is below the floor that was loaded before, and not finished,
 // is among them.
 func (d *Delays) DelayedFrom() (seq uint64, n int) {
+	d.Each(func(s uint64) {
+		if n++; n == 1 || s < seq {
+			seq = s
+		}
+	})
+	return seq, n
+}
+
+// Each calls f with the sequence number of each delayed message.
+func (d *Delays) Each(f func(seq uint64)) {
 	for c := range uint64(d.blocks()) * cellsPerBlock {
 		w := Word(d.cell(c, cellWord).Load())
 		if s := w.State(); s != Ready && s != Waiting && s != Leased {
 			continue
 		}
-		if s, whole := d.message(c, w.lap()); whole && Word(d.cell(c, cellWord).Load()).lap() == w.lap() {
-			if n++; n == 1 || s < seq {
-				seq = s
-			}
+		if seq, whole := d.message(c, w.lap()); whole && Word(d.cell(c, cellWord).Load()).lap() == w.lap() {
+			f(seq)
 		}
 	}
-	return seq, n
 }
 
 // Leases calls f for each lease, until it returns an error.

@@ -42,11 +42,10 @@ var delayBlocks = MaxDelayBlocks
 // Delays is the group's delay file; nil if it has none.
 //
 // Errors: ErrVersion, CorruptError.
-func (g *File) Delays() (_ *Delays, err error) {
+func (g *File) Delays() (*Delays, error) {
 	if d := g.delays.Load(); d != nil {
 		return d, nil
 	}
-	defer mmap.Recover(mmap.Protect(), &err)
 	if g.r.Word(grpDelays).Load() == 0 {
 		return nil, nil
 	}
@@ -202,6 +201,9 @@ func (g *File) createDelays(temp string, perm fs.FileMode) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close(), ignoreMissing(g.dir.Unlink(temp))) }()
 	id := delayIdentity{Queue: g.Queue, Created: g.Created, Blocks: delayBlocks}
+	if mmap.HeapFiles() {
+		id.Blocks = min(id.Blocks, 64) // the whole of it is memory
+	}
 	if err := f.Allocate(0, id.fileBytes(0)); err != nil {
 		return err
 	}
@@ -230,6 +232,13 @@ func (g *File) Remove(unlink func(name string) error) error {
 		}
 		return ignoreMissing(unlink(DelayFileName(g.name)))
 	})
+}
+
+// RemoveDamaged is as Remove, for a group that cannot be opened.
+func RemoveDamaged(name string) func(unlink func(name string) error) error {
+	return func(unlink func(name string) error) error {
+		return errors.Join(ignoreMissing(unlink(DelayFileName(name))), unlink(FileName(name)))
+	}
 }
 
 func (d *Delays) close() error {

@@ -45,10 +45,11 @@ func newGroupLs() *cobra.Command {
 
 The floor is the sequence number below which a group has finished everything. The lag
 counts the messages that it has not finished; of a group with a topic it may count
-messages of other topics that no consumer has gone past.
+messages of other topics that no consumer has gone past. Those that are not due for long
+wait as delayed, and do not count as in flight.
 
 -o json prints an object for each group: name, topic, window, ordered_by_key, floor,
-lag, in_flight, finished, redelivered, dead_lettered, paused, may_lose, held_bytes, the
+lag, in_flight, delayed, finished, redelivered, dead_lettered, paused, may_lose, held_bytes, the
 size of the files that it needs, 0 if it may lose messages, and oldest_unfinished_s, the
 age of the oldest message that is not finished.`,
 		Example: `  walq group ls /tmp/orders
@@ -85,12 +86,12 @@ func groups(ctx context.Context, dir string) ([]walq.GroupInfo, error) {
 func printGroups(w io.Writer, all []walq.GroupInfo) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(all) > 0 {
-		fmt.Fprintln(t, "GROUP\tTOPIC\tFLOOR\tLAG\tIN FLIGHT\tFINISHED\tREDELIVERED\tDEAD\tOLDEST\tPAUSED\tHOLDS")
+		fmt.Fprintln(t, "GROUP\tTOPIC\tFLOOR\tLAG\tIN FLIGHT\tDELAYED\tFINISHED\tREDELIVERED\tDEAD\tOLDEST\tPAUSED\tHOLDS")
 	}
 	for _, g := range all {
 		oldest := time.Duration(g.OldestUnfinishedSeconds * float64(time.Second)).Round(time.Millisecond)
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t%s\t%s\n", g.Name, orAll(g.Topic), g.Floor, g.Lag, g.InFlight,
-			g.Finished, g.Redelivered, g.DeadLettered, oldest, yesNo(g.Paused), holds(g))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t%s\t%s\n", g.Name, orAll(g.Topic), g.Floor, g.Lag, g.InFlight,
+			g.Delayed, g.Finished, g.Redelivered, g.DeadLettered, oldest, yesNo(g.Paused), holds(g))
 	}
 	return t.Flush()
 }
