@@ -124,4 +124,3 @@ func TestOnAFullDiskConsumersFinishTrimmingFreesAndProducersGoOn(t *testing.T) {
 		})
 	}
 }
-

@@ -179,6 +179,12 @@ func (l *talk) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
+func (l *talk) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func (l *talk) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func (l *talk) count(text string) int {
