@@ -1,8 +1,8 @@
 // Command bench measures walq beside other Go queues and logs and beside what the
 // machine allows, all in one run, round by round.
 //
-//	go run . -short            # a minute: the chief rows
-//	go run .                   # all of them
+//	go run . -short            # a few minutes: the chief rows
+//	go run .                   # all of them, half an hour
 //	go run . -works sync -peers 'walq|bbolt' -json
 //	go run . -budget 28m -out run            # run.json after each work, run.svg, run.md
 //	go run . -from run.json -fill ../README.md -fill ../docs/PERFORMANCE.md
@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.Int64Var(&o.Touch, "touch", 4<<30, "bytes of memory to use and give back before anything is measured")
 	flags.StringVar(&o.Dir, "dir", os.TempDir(), "`directory` on the disk that is measured")
 	flags.StringVar(&o.Memory, "memory", "", "`directory` of all works that are not about the disk, for walq and peers alike (default /dev/shm if that is tmpfs, else that of -dir)")
-	flags.BoolVar(&o.Short, "short", false, "a minute: the chief rows, briefly; not for figures")
+	flags.BoolVar(&o.Short, "short", false, "a few minutes: the chief rows, briefly; not for figures")
 	flags.BoolVar(&o.DropCaches, "drop", os.Geteuid() == 0, "before a cold read drop the page cache of the whole machine too (root)")
 	worksText := flags.String("works", "", "only works that this regular `expression` matches")
 	peersText := flags.String("peers", "", "only peers that this regular `expression` matches")
@@ -132,7 +132,7 @@ func (o *Options) settle(flags *flag.FlagSet) {
 	}
 }
 
-// brief makes a run of a minute, as far as nothing else was asked for.
+// brief makes a short run, as far as nothing else was asked for.
 func brief(o *Options, given map[string]bool) {
 	if !given["time"] {
 		o.Time = 40 * time.Millisecond

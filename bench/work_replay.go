@@ -41,7 +41,7 @@ func (e *Env) filled(ctx context.Context, p Peer, m Mode, n int) (*log, error) {
 		return nil, errors.Join(err, remove())
 	}
 	l := &log{dir: dir, n: n, began: time.Now().UnixNano()}
-	batch := bodies(body(m.Bytes), 1000)
+	batch := bodies(body(m.Bytes), fillBatch)
 	for done := 0; done < n-1 && err == nil; done += len(batch) {
 		err = errors.Join(q.Append(batch[:min(len(batch), n-1-done)]), ctx.Err())
 	}
@@ -70,6 +70,10 @@ const consumable = 50_000
 
 // lastApart is more than any peer's clock is coarse.
 const lastApart = 20 * time.Millisecond
+
+// fillBatch is how many messages a log that is read is filled with at once: where a batch
+// is checked as a whole, large ones would be read at their own cost.
+const fillBatch = 100
 
 // logName is shared by peers that differ in how they read only.
 func (p Peer) logName() string {
