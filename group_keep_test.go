@@ -379,3 +379,33 @@ func TestWhatANewGroupBeginsWithIsKept(t *testing.T) {
 	close(stop)
 	<-done
 }
+
+// A delayed message is behind the floor, in a file of its own.
+func TestADelayedMessageIsKept(t *testing.T) {
+	q := limited(t, 3, walq.FailWhenFull)
+	g := newGroup(t, q, "g", walq.GroupOptions{})
+	delayed, err := q.Publish(t.Context(), walq.Draft{NotBefore: time.Now().Add(time.Hour), Body: []byte("later")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		for {
+			d, err := g.TryReceive(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d == nil {
+				break
+			}
+			if err := d.AckSync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, full := fillQueue(t, q); walq.Seq(full.From) != delayed {
+			t.Errorf("got %v, want that message %d is needed", full, delayed)
+		}
+	}
+	if s := stats(t, q); s.FirstSeq > delayed || s.HeldBy == nil || s.HeldBy.From != delayed {
+		t.Errorf("the oldest is %d, held by %+v, want %d", s.FirstSeq, s.HeldBy, delayed)
+	}
+}
