@@ -20,7 +20,7 @@ import (
 // is no such record that is damaged: by an older one the ring would be misread.
 func (g *File) newestBase() (Base, error) {
 	counts := g.r.Word(grpGeneration).Load()
-	rec, _, _, err := newestRecord(g.r.Bytes(grpBase, 2*recordSpacing), recordBytes, recordSpacing)
+	rec, _, _, err := newestRecord(load(g.r, grpBase, 2*recordSpacing), recordBytes, recordSpacing)
 	if err != nil {
 		return Base{}, &CorruptError{g.Path(), grpBase, err.Error()}
 	}
@@ -98,7 +98,7 @@ func (g *File) bases() (s bases, err error) {
 	}
 	s.newest = &Ring{g.r, uint64(g.Entries), newest}
 	s.pending = newest.Generation != s.newest.Generation()
-	both := g.r.Bytes(grpBase, 2*recordSpacing)
+	both := load(g.r, grpBase, 2*recordSpacing)
 	for i := range 2 {
 		rec := bytes.Clone(both[i*recordSpacing : i*recordSpacing+recordBytes])
 		if b := decodeBase(rec); validRecord(rec) && b.Generation < newest.Generation {
@@ -222,7 +222,7 @@ func (s bases) leastFloor(ring *Ring) (f LeastFloor, ok bool) {
 // Ordinals from end on are of another base.
 func (g *Ring) reached(end uint64) uint64 {
 	from := g.Base.Seq
-	both := g.r.Bytes(grpCheckpoint, 2*recordSpacing)
+	both := load(g.r, grpCheckpoint, 2*recordSpacing)
 	for i := range 2 {
 		rec := bytes.Clone(both[i*recordSpacing : i*recordSpacing+recordBytes])
 		if seq, base := decodeCheckpoint(rec); validRecord(rec) && base == g.Base.Generation {
@@ -386,7 +386,7 @@ func (g *Ring) putInForce() error {
 // that is not in force. No generation is given twice: what bears that of a base which
 // never came into force would count for the next.
 func (g *File) writeBase(b *Base) error {
-	both := g.r.Bytes(grpBase, 2*recordSpacing)
+	both := load(g.r, grpBase, 2*recordSpacing)
 	_, newest, next, err := newestRecord(both, recordBytes, recordSpacing)
 	if err != nil {
 		return &CorruptError{g.Path(), grpBase, err.Error()}
@@ -403,6 +403,7 @@ func (g *File) writeBase(b *Base) error {
 		next = both[at : at+recordBytes]
 	}
 	encodeBase(next, *b)
+	store(g.r, grpBase, both)
 	return g.r.Flush(grpBase, 2*recordSpacing)
 }
 

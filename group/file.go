@@ -196,7 +196,7 @@ func DefaultSettings() Settings {
 // Settings reads the settings.
 func (g *File) Settings() (s Settings, err error) {
 	defer mmap.Recover(mmap.Protect(), &err)
-	rec, _, _, err := newestRecord(g.r.Bytes(grpSettings, 2*settingsSpacing), settingsBytes, settingsSpacing)
+	rec, _, _, err := newestRecord(load(g.r, grpSettings, 2*settingsSpacing), settingsBytes, settingsSpacing)
 	if err == nil {
 		s, err = decodeSettings(rec)
 	}
@@ -212,11 +212,13 @@ func (g *File) SetSettings(s Settings) (err error) {
 		return err
 	}
 	return g.locked(lockCheckpoint, lockPatience, func() error {
-		_, generation, next, err := newestRecord(g.r.Bytes(grpSettings, 2*settingsSpacing), settingsBytes, settingsSpacing)
+		both := load(g.r, grpSettings, 2*settingsSpacing)
+		_, generation, next, err := newestRecord(both, settingsBytes, settingsSpacing)
 		if err != nil {
 			return &CorruptError{g.Path(), grpSettings, err.Error()}
 		}
 		encodeSettings(next, generation+1, s)
+		store(g.r, grpSettings, both)
 		return g.r.Flush(grpSettings, 2*settingsSpacing)
 	})
 }
@@ -287,8 +289,10 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 		if b, err := g.newestBase(); err != nil || b.Generation != ring.Base.Generation {
 			return errors.Join(ErrStale, err) // the ring may have been half of one base and half of another
 		}
-		_, generation, next, _ := newestRecord(g.r.Bytes(grpCheckpoint, 2*recordSpacing), recordBytes, recordSpacing)
+		both := load(g.r, grpCheckpoint, 2*recordSpacing)
+		_, generation, next, _ := newestRecord(both, recordBytes, recordSpacing)
 		encodeCheckpoint(next, generation+1, seq, ring.Base.Generation)
+		store(g.r, grpCheckpoint, both)
 		step.At(step.CheckpointWritten)
 		return g.r.Flush(grpCheckpoint, 2*recordSpacing)
 	})

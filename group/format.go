@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/walq/walq/internal/crc32c"
+	"github.com/walq/walq/mmap"
 )
 
 // The format of a group's file, version 1. docs/FORMAT.md is normative; a test
@@ -352,4 +353,24 @@ func empty(rec []byte) bool { return len(bytes.Trim(rec, "\x00")) == 0 }
 // identityDiffers is 0 if the checksum of an identity is right.
 func identityDiffers(page []byte) uint32 {
 	return binary.LittleEndian.Uint32(page[grpChecksum:]) ^ crc32c.Update(0, page[:grpChecksum])
+}
+
+// load copies n bytes of a file, a multiple of eight, word by word: others may replace a
+// record meanwhile. Its checksum tells whether it is whole.
+func load(r *mmap.Region, off, n int64) []byte {
+	p := make([]byte, n)
+	for i := int64(0); i < n; i += 8 {
+		binary.LittleEndian.PutUint64(p[i:], r.Word(off+i).Load())
+	}
+	return p
+}
+
+// store puts back what load copied, where it was changed.
+func store(r *mmap.Region, off int64, p []byte) {
+	for i := int64(0); i < int64(len(p)); i += 8 {
+		w, v := r.Word(off+i), binary.LittleEndian.Uint64(p[i:])
+		if w.Load() != v {
+			w.Store(v)
+		}
+	}
 }

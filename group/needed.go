@@ -46,7 +46,7 @@ func (g *File) neededByRecords(boot [16]byte) (seq uint64, err error) {
 	if newest.Generation == counts {
 		return seq, nil
 	}
-	both := g.r.Bytes(grpBase, 2*recordSpacing)
+	both := load(g.r, grpBase, 2*recordSpacing)
 	for i := range 2 {
 		if b, ok := g.record(both, i); ok {
 			seq = min(seq, g.neededBy(decodeBase(b), boot))
@@ -57,7 +57,7 @@ func (g *File) neededByRecords(boot [16]byte) (seq uint64, err error) {
 
 // neededBy is what the group needs at most if this is its base after a power loss.
 func (g *File) neededBy(b Base, boot [16]byte) uint64 {
-	both := g.r.Bytes(grpCheckpoint, 2*recordSpacing)
+	both := load(g.r, grpCheckpoint, 2*recordSpacing)
 	var seqs []uint64
 	for i := range 2 {
 		if rec, ok := g.record(both, i); ok {
