@@ -220,6 +220,13 @@ func TestModelOfTheRing(t *testing.T) {
 		{"to a later place, two at work", modelConfig{window: 3, consumers: 2, log: "xxxx", rebases: 1, rebaseTo: 1}},
 	}
 	limit := modelLimit
+	cases = append(cases, []struct {
+		name string
+		modelConfig
+	}{
+		{"a walk that is behind, and a rewind", modelConfig{window: 2, consumers: 2, log: "xxx", rebases: 1, behind: true}},
+		{"what was finished is marked by makers that die", modelConfig{window: 3, consumers: 1, log: "xxx", deaths: 2, rebases: 1, rebaseTo: 1, marks: true}},
+	}...)
 	if os.Getenv("WALQ_MODEL") == "big" {
 		limit = math.MaxInt32
 		for i := range cases {
@@ -270,6 +277,9 @@ func TestModelOfTheRingFindsPlantedFaults(t *testing.T) {
 		{"base by the floor only", faultFloorOnly, modelConfig{window: 2, consumers: 2, log: "xxxxxx", rebases: 1}},
 		{"reset to the next lap", faultNextLap, rewind},
 		{"generation looked at once", faultJoinOnce, rewind},
+		{"led on by the next base's floor", faultLedOn, modelConfig{window: 2, consumers: 2, log: "xxxxxx", rebases: 1, behind: true}},
+		{"marks read by the base in force", faultMarksByForce, modelConfig{window: 3, consumers: 1, log: "xxx", deaths: 1, rebases: 1, rebaseTo: 1, marks: true}},
+		{"marks that stay", faultMarksStay, modelConfig{window: 3, consumers: 1, log: "xxx", deaths: 2, rebases: 1, rebaseTo: 1, marks: true}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

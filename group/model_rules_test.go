@@ -10,6 +10,7 @@ const (
 	modelRecord
 	modelResetLoad
 	modelResetSwap
+	modelMark
 	modelStorePassed
 	modelStoreFloor
 	modelStoreGen
@@ -33,7 +34,10 @@ func (m *ringModel) rebase(s *modelState) {
 	case modelUnlocked:
 		m.beginRebase(t)
 	case modelRecord:
-		t.bases[r.gen] = modelBase{(r.lap + 1) * m.window, m.rebaseTo}
+		if t.floorGen == r.gen {
+			t.floorGen = modelMaxGens // it counts by a base that is given up
+		}
+		t.bases[r.gen], t.done[r.gen] = modelBase{(r.lap + 1) * m.window, m.rebaseTo}, 0
 		r.at = modelResetLoad
 		if m.has(faultEarlyGen) {
 			r.at = modelStoreGen
@@ -41,6 +45,10 @@ func (m *ringModel) rebase(s *modelState) {
 		m.emit(-1, "writes the record")
 	case modelResetLoad, modelResetSwap:
 		m.reset(t)
+	case modelMark:
+		m.mark(t)
+		r.at, r.finished = modelStorePassed, 0
+		m.emit(-1, "marks what was finished")
 	case modelStorePassed:
 		t.passed = modelPassed{r.gen, t.bases[r.gen].place}
 		r.at = modelStoreFloor
@@ -73,6 +81,14 @@ func (m *ringModel) beginRebase(t *modelState) {
 	r.gen = t.gen + 1
 	if !pending {
 		t.rebasesSpent++
+	}
+	if m.marks {
+		for i := range m.window {
+			m.note(t, i)
+		}
+		if pending && !m.has(faultMarksStay) {
+			m.forget(t)
+		}
 	}
 	if !m.floorDecides() {
 		m.chooseLap(t)
@@ -129,13 +145,61 @@ func (m *ringModel) reset(t *modelState) {
 		m.emit(-1, "w0 has changed")
 		return
 	}
+	if m.marks {
+		m.note(t, r.entry)
+	}
 	t.revoke(e.w0)
 	e.w0, e.gen = modelWord{state: modelFinished, lap: r.lap}, r.gen
 	r.word, r.entry, r.at = modelWord{}, r.entry+1, modelResetLoad
 	if r.entry == m.window {
 		r.entry, r.at, r.lap = 0, modelStorePassed, 0
+		if m.marks {
+			r.at = modelMark
+		}
 	}
 	m.emit(-1, "resets w0")
+}
+
+// note notes the message of an entry if it is finished, by the base that its lap is of.
+func (m *ringModel) note(t *modelState, i uint8) {
+	e, gen := &t.ring[i], t.gen
+	if e.w0.state != modelFinished || e.w1.lap != e.w0.lap || e.w0.lap == 0 {
+		return
+	}
+	if next := t.bases[t.rebaser.gen].ordinal; next != 0 && e.w0.lap >= m.lap(next) && !m.has(faultMarksByForce) {
+		gen = t.rebaser.gen
+	}
+	place := t.bases[gen].place + e.w1.distance
+	if done := t.done[t.gen] | t.done[t.rebaser.gen]; done&(1<<place) == 0 {
+		m.breaks("the message at %d counts as finished, and is not", place)
+	}
+	t.rebaser.finished |= 1 << place
+}
+
+// forget makes the marks of a maker that died count for nothing.
+func (m *ringModel) forget(t *modelState) {
+	for i := range m.window {
+		if e := &t.ring[i]; e.w0.lap >= m.lap(t.bases[t.rebaser.gen].ordinal) && e.w1.lap == e.w0.lap {
+			e.w1 = modelDistance{lap: 1 << 7}
+		}
+	}
+}
+
+// mark makes messages count as finished in the next base that are so.
+func (m *ringModel) mark(t *modelState) {
+	r := &t.rebaser
+	b := t.bases[r.gen]
+	for place := b.place; int(place) < len(m.log); place++ {
+		behind := m.counted(b.place, place)
+		if r.finished&(1<<place) == 0 || behind >= m.room() {
+			continue
+		}
+		k := b.ordinal + behind
+		e := m.entry(t, k)
+		e.w1 = modelDistance{m.lap(k), place - b.place}
+		e.w0 = modelWord{state: modelFinished, lap: m.lap(k)}
+		t.done[r.gen] |= 1 << place
+	}
 }
 
 func (m *ringModel) checkDelivery(t *modelState, d *modelConsumer, place uint8) {
@@ -159,7 +223,7 @@ func (m *ringModel) checkFinish(t *modelState, d *modelConsumer) {
 }
 
 func (m *ringModel) checkFloor(t *modelState, raiseTo uint8) {
-	for k := t.floor; k < raiseTo; k++ {
+	for k := t.floor; k < raiseTo && t.floorGen < modelMaxGens; k++ {
 		place, ok := m.truth(t, t.floorGen, k)
 		if !ok || t.done[t.floorGen]&(1<<place) == 0 {
 			m.breaks("the floor passes ordinal %d, which is not finished", k)

@@ -42,6 +42,19 @@ func (m *ringModel) claim(s *modelState, i int) {
 	}
 }
 
+// stepOver goes past an ordinal that was found below the floor.
+func (m *ringModel) stepOver(s *modelState, i int) {
+	t, d := m.fork(s, i)
+	if t.passed.gen != d.gen && !m.has(faultLedOn) {
+		d.joinAgain()
+		m.emit(i, "walk: passed is of another generation")
+		return
+	}
+	d.n, d.place = d.n+1, d.place+1
+	d.rest(modelIdle)
+	m.emit(i, "walk: steps over what is below the floor")
+}
+
 // lease stores w0 as a lease of consumer i.
 func (m *ringModel) lease(t *modelState, i int, w modelWord) {
 	d := &t.consumers[i]

@@ -59,6 +59,7 @@ const (
 	modelJoinW1
 	modelJoinAgain
 	modelIdle
+	modelBelow
 	modelClaimW0
 	modelClaimW1
 	modelClaimW2
@@ -103,6 +104,7 @@ type modelConsumer struct {
 type modelRebaser struct {
 	at, gen, entry, lap uint8
 	word                modelWord
+	finished            uint8 // places that were found finished, in bits
 }
 
 const (
@@ -135,6 +137,8 @@ type modelConfig struct {
 	deaths, expiries, naks, rebases uint8
 	rebaseTo                        uint8
 	pass, delay                     bool
+	behind                          bool // a walk may step over what is below the floor
+	marks                           bool // a base takes over what was finished
 }
 
 // A modelFault is a mistake to be found. Those of the second group look right.
@@ -159,6 +163,10 @@ const (
 	faultFloorOnly  // Rebase trusts that the floor stays within two laps until the reset
 	faultNextLap    // Rebase resets to the lap that comes next, which Claim may be at
 	faultJoinOnce   // Join does not look at the generation again
+
+	faultLedOn        // a walk steps over what is below any base's floor
+	faultMarksByForce // marks of a maker that died are read by the base in force
+	faultMarksStay    // marks of a maker that died stay when its record is overwritten
 )
 
 // modelStep is a transition of consumer who, or of the rebaser if that is negative. wrong
@@ -320,6 +328,8 @@ func (m *ringModel) consumer(s *modelState, i int) {
 	switch s.consumers[i].at {
 	case modelIdle:
 		m.idle(s, i)
+	case modelBelow:
+		m.stepOver(s, i)
 	case modelClaimW0, modelClaimW1, modelClaimW2, modelClaimSwap:
 		m.claim(s, i)
 	case modelTakeW2, modelTakeW1, modelTakeSwap, modelLateW1:
@@ -357,6 +367,11 @@ func (m *ringModel) idle(s *modelState, i int) {
 			d.at, d.k = modelClaimW0, c.n
 			m.emit(i, "claim: the window has room")
 		}
+	}
+	if m.behind && c.n < s.floor && int(c.place) < len(m.log) && m.mine(c.place) {
+		_, d := m.fork(s, i)
+		d.at = modelBelow
+		m.emit(i, "walk: it is below the floor")
 	}
 	for k := c.n - min(m.window, c.n); k < c.n; k++ {
 		if _, ok := m.walked(c, k); ok {
