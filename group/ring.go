@@ -236,6 +236,7 @@ func (g *Ring) Release(n uint64, w Word, died bool) bool {
 	if w.State() != Leased {
 		return false
 	}
+	step.At(step.LeaseRelease)
 	ok := g.at(n, entryWord).CompareAndSwap(uint64(w), uint64(w.sentBack(Ready, died)))
 	if ok {
 		g.word(grpRetry).Add(1)

@@ -143,6 +143,7 @@ const (
 	DelayPurged      ID = 145 // a base: cells whose messages the ring brings again are free
 	DelayFlushBefore ID = 146 // the file is about to be synced
 	DelayFlushed     ID = 147 // it is synced, the group's own file is not
+	LeaseRelease     ID = 148 // somebody is about to take a lease from its holder, by what it saw before
 )
 
 // names holds the name of each step at its number.
@@ -249,6 +250,7 @@ var names = [...]string{
 	SyncFailed:            "SyncFailed",
 	TrimAsked:             "TrimAsked",
 	CheckpointWritten:     "CheckpointWritten",
+	LeaseRelease:          "LeaseRelease",
 }
 
 // String returns the step's name, or its number in parentheses if it has none.
