@@ -133,10 +133,16 @@ func (x *Inspection) fromCheckpoint() {
 		}
 		clear(x.image.Bytes(off, recordBytes))
 	}
-	counts := x.image.Bytes(grpFinished, 24)
-	was := [24]byte(counts)
+	// What is not of the ring stays: without its mark the delay file would be forgotten,
+	// and the messages in it, which the ring is done with.
+	kept := map[int64]uint64{}
+	for _, off := range []int64{grpFinished, grpRedelivered, grpDeadLettered, grpPaused, grpDelays} {
+		kept[off] = x.word(off)
+	}
 	clear(x.image.Bytes(grpFloor, x.image.Len()-grpFloor))
-	copy(counts, was[:])
+	for off, v := range kept {
+		x.image.Word(off).Store(v)
+	}
 	clear(x.image.Bytes(grpBase, 2*recordSpacing))
 	encodeBase(x.image.Bytes(grpBase, recordBytes), b)
 	ring := &Ring{x.image, uint64(x.file.Entries), b}

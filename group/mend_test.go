@@ -86,6 +86,25 @@ func TestMendSaysWhatWasWrongAndNothingIsLost(t *testing.T) {
 	}
 }
 
+func TestARingThatIsMadeAnewKeepsWhatIsNotOfTheRing(t *testing.T) {
+	p := newPatient(t)
+	b := p.content()
+	b = both(wipe(grpBase+recordSpacing+9, 1), both(put(grpPaused, 1), put(grpDelays, 1)))(b)
+	p.write(b)
+	if m, err := Mend(p.path, scene, lostSettings, false); err != nil || len(m.Done) != 1 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	now := p.content()
+	for name, at := range map[string]int{"finished": grpFinished, "paused": grpPaused, "delays": grpDelays} {
+		if !bytes.Equal(now[at:at+8], b[at:at+8]) {
+			t.Errorf("%s: got %x, want %x", name, now[at:at+8], b[at:at+8])
+		}
+	}
+	if bytes.Equal(now[grpFloor:grpFloor+8], b[grpFloor:grpFloor+8]) {
+		t.Error("the floor is as it was")
+	}
+}
+
 func TestSettingsThatAreLostAreThoseGiven(t *testing.T) {
 	p := newPatient(t)
 	for _, c := range []struct {
