@@ -20,6 +20,11 @@ import (
 // who trim, and may have been stopped in it.
 const keepPatience = 2 * time.Second
 
+// renewPatience is how long who trims waits for another one's checkpoint of a group: longer
+// than one takes, or an append would be told that the queue is full when it is not; and not
+// long, since that one may have been stopped.
+const renewPatience = 50 * time.Millisecond
+
 // A keepWarner says now and then that a group cannot be asked, and so keeps everything.
 type keepWarner struct {
 	mu   sync.Mutex
@@ -124,7 +129,7 @@ func (q *Queue) neededBy(name string, f *group.File, renew bool) (seq uint64, er
 		if !ok || now <= was {
 			return nil
 		}
-		switch err := f.Checkpoint(ring, now, 0); {
+		switch err := f.Checkpoint(ring, now, renewPatience); {
 		case err == nil:
 			made = now
 		case !errors.Is(err, group.ErrBusy) && !errors.Is(err, group.ErrStale):
