@@ -66,12 +66,15 @@ type tornMessage struct {
 	body string
 	mine bool // the group is to see it
 
-	ending int  // acknowledgements that are under way
-	acked  bool // one returned
-	synced bool // and it was put on disk since
-	below  bool // and so was everything before it
-	unsure bool // who acknowledged it died, or a reset came in between
-	repeat bool // who made a base died after it was finished
+	// delayed: it was sent back for a while. The file of delays keeps it then, and how
+	// often it was handed out, and the floor goes past it.
+	delayed bool
+	ending  int  // acknowledgements that are under way
+	acked   bool // one returned
+	synced  bool // and it was put on disk since
+	below   bool // and so was everything before it
+	unsure  bool // who acknowledged it died, or a reset came in between
+	repeat  bool // who made a base died after it was finished
 }
 
 // mustCome: nobody acknowledged it.
@@ -193,6 +196,9 @@ func (w *tornCrew) passed(id step.ID) {
 	if ofBases(id) {
 		cut, other, kill = 0.2, 0.1, 0.03
 	}
+	if id == step.GroupTempMade || id == step.GroupLinked {
+		kill = 0.2 // only the first one comes here
+	}
 	often := w.often(id)
 	if w.chance(cut * often) {
 		w.cutNow(id.String())
@@ -305,10 +311,17 @@ func (w *tornCrew) allowed(err error, what string) bool {
 	return false
 }
 
+// tryReceive fails if it takes long: what is there is read in no time.
+func tryReceive(g *Group) (*Delivery, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return g.TryReceive(ctx)
+}
+
 func (w *tornCrew) receive(h *tornHand) {
 	for range 1 + w.random.IntN(8) {
 		resets := w.resets
-		d, err := h.g.TryReceive(context.Background())
+		d, err := tryReceive(h.g)
 		if w.allowed(err, "receive") || d == nil {
 			return
 		}
@@ -394,7 +407,10 @@ func (w *tornCrew) promote(seqs []Seq) {
 
 func (w *tornCrew) nak(h *tornHand) {
 	if d := w.some(h); d != nil {
-		err := d.Nak(time.Duration(w.random.IntN(2)) * time.Second)
+		delay := time.Duration(w.random.IntN(2)) * time.Second
+		m := w.find(d.Seq)
+		m.delayed = m.delayed || delay > 0
+		err := d.Nak(delay)
 		if !errors.Is(err, ErrLeaseLost) {
 			w.must(err, "nak")
 		}
@@ -435,6 +451,8 @@ func (w *tornCrew) reset(h *tornHand) {
 	for i := range w.facts.all {
 		m := &w.facts.all[i]
 		switch {
+		case m.seq < to && m.delayed: // a cell that a reset frees is on the disk with the next sync
+			m.unsure = true
 		case m.seq < to:
 			m.synced, m.below, m.unsure, m.repeat = true, true, false, false
 		case !m.acked && m.ending == 0: // while the reset was under way
