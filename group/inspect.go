@@ -3,6 +3,7 @@ package group
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -55,6 +56,7 @@ const (
 	fixPassed        // likewise
 	fixForce         // likewise the generation of the base in force
 	fixFromCheck     // the ring is made anew, from the checkpoint
+	fixDelays        // it says whether there is a delay file
 )
 
 // A Field is one value in a file.
@@ -76,6 +78,8 @@ type Inspection struct {
 	image *mmap.Region
 	file  *File // over the image; nil: its identity is damaged
 	scene Scene
+	// delays is the beginning of what is called like the group's delay file; nil: nothing.
+	delays []byte
 }
 
 // InspectAll inspects the groups' files in a directory, which may be missing. What
@@ -162,7 +166,32 @@ func (x *Inspection) read() (err error) {
 	if got, rerr := f.ReadAt(x.image.Bytes(0, n), 0); int64(got) < n {
 		return rerr
 	}
-	return nil
+	return x.readDelays(dir)
+}
+
+// mostOfDelays is how much of a delay file is read: its identity and its first blocks,
+// which are used first.
+const mostOfDelays = 1 << 20
+
+func (x *Inspection) readDelays(dir *mmap.Dir) error {
+	name, ok := ParseFileName(filepath.Base(x.Path))
+	if !ok {
+		return nil
+	}
+	f, err := dir.Open(DelayFileName(name), true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	x.delays = make([]byte, mostOfDelays)
+	n, err := f.ReadAt(x.delays, 0)
+	x.delays = x.delays[:n]
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // list fills in the fields, as far as the file reaches, without judging them.

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -28,6 +29,7 @@ func (x *Inspection) judge() error {
 	x.settings()
 	x.checkpoints()
 	x.entries()
+	x.delayMark()
 	if b, ok := x.inForce(); ok && !x.scene.InUse && !x.scene.PowerLoss && b.Boot == x.scene.Boot && b.Epoch == x.scene.Epoch {
 		x.ring(&Ring{x.image, uint64(x.file.Entries), b})
 	}
@@ -230,6 +232,29 @@ func (x *Inspection) entries() {
 			x.badEntry(i, "it is %v, and has an owner: %#x", w.State(), uint64(w))
 		}
 	}
+}
+
+// delayMark judges whether the group knows of its delay file. The mark is set before there
+// is anything in it; after a power loss it may be of an earlier moment.
+func (x *Inspection) delayMark() {
+	missing, sound := x.delayFile()
+	newest, _, _, nerr := newestRecord(x.image.Bytes(grpBase, 2*recordSpacing), recordBytes, recordSpacing)
+	settled := nerr == nil && !x.scene.PowerLoss && decodeBase(newest).Boot == x.scene.Boot
+	switch v := x.word(grpDelays); {
+	case v > 1:
+		x.find(fixDelays, grpDelays, "nothing, but that it may be another number next", "the mark of the delay file is %d, want 0 or 1", v)
+	case v == 1 && missing:
+		x.find(fixDelays, grpDelays, "nobody can use the group; if it had delayed messages, they are lost", "the file of its delayed messages is missing")
+	case v == 0 && !missing && sound && settled && !empty(x.delays[min(identityBytes, len(x.delays)):]):
+		x.find(fixDelays, grpDelays, "its delayed messages are forgotten", "it is said to have no delayed messages, and there is a file of them")
+	}
+}
+
+// delayFile tells what is known of the delay file. One whose identity is damaged may be
+// the group's.
+func (x *Inspection) delayFile() (missing, sound bool) {
+	id, err := decodeDelayIdentity(append(bytes.Clone(x.delays[:min(len(x.delays), identityBytes)]), make([]byte, identityBytes)...))
+	return len(x.delays) == 0 || err == nil && (id.Queue != x.file.Queue || id.Created != x.file.Created), err == nil
 }
 
 // ring judges the floor, and the entries by it.

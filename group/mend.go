@@ -48,7 +48,7 @@ func Mend(path string, scene Scene, lost Settings, dry bool) (m Mended, err erro
 		return Mended{Left: x.Findings}, nil // half a repair helps nobody
 	}
 	x.mend(lost)
-	again := Inspection{Path: path, image: x.image, size: x.image.Len(), scene: scene}
+	again := Inspection{Path: path, image: x.image, size: x.image.Len(), scene: scene, delays: x.delays}
 	if err := again.judge(); err != nil || len(again.Findings) > 0 {
 		return Mended{Left: x.Findings}, errors.Join(err, fmt.Errorf("%s: mending it does not help: %v", path, again.Findings))
 	}
@@ -67,6 +67,11 @@ func (x *Inspection) mend(lost Settings) {
 		case fixDefaults:
 			clear(x.image.Bytes(grpSettings, 2*settingsSpacing))
 			encodeSettings(x.image.Bytes(grpSettings, settingsBytes), 1, lost)
+		case fixDelays:
+			x.image.Word(grpDelays).Store(1)
+			if missing, _ := x.delayFile(); missing {
+				x.image.Word(grpDelays).Store(0)
+			}
 		case fixRecord:
 			clear(x.image.Bytes(f.Offset, recordBytes))
 		}

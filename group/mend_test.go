@@ -88,8 +88,11 @@ func TestMendSaysWhatWasWrongAndNothingIsLost(t *testing.T) {
 
 func TestARingThatIsMadeAnewKeepsWhatIsNotOfTheRing(t *testing.T) {
 	p := newPatient(t)
+	if _, err := p.f.MakeDelays("tmp", 0o600); err != nil {
+		t.Fatal(err)
+	}
 	b := p.content()
-	b = both(wipe(grpBase+recordSpacing+9, 1), both(put(grpPaused, 1), put(grpDelays, 1)))(b)
+	b = both(wipe(grpBase+recordSpacing+9, 1), put(grpPaused, 1))(b)
 	p.write(b)
 	if m, err := Mend(p.path, scene, lostSettings, false); err != nil || len(m.Done) != 1 {
 		t.Fatalf("%+v, %v", m, err)
@@ -102,6 +105,54 @@ func TestARingThatIsMadeAnewKeepsWhatIsNotOfTheRing(t *testing.T) {
 	}
 	if bytes.Equal(now[grpFloor:grpFloor+8], b[grpFloor:grpFloor+8]) {
 		t.Error("the floor is as it was")
+	}
+}
+
+func TestAGroupIsHeldAgainstItsDelayFile(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		file    bool // there is one
+		touched bool // and something was in it
+		mark    uint64
+		reason  string // empty: nothing is wrong
+		mended  uint64
+	}{
+		{"a file", true, true, 1, "", 1},
+		{"none", false, false, 0, "", 0},
+		{"whoever made it died before he said so", true, false, 0, "", 0},
+		{"it is forgotten", true, true, 0, "it is said to have no delayed messages, and there is a file of them", 1},
+		{"it is missing", false, false, 1, "the file of its delayed messages is missing", 0},
+		{"another number", true, true, 3, "the mark of the delay file is 3, want 0 or 1", 1},
+		{"another number, and no file", false, false, 2, "the mark of the delay file is 2, want 0 or 1", 0},
+	} {
+		p := newPatient(t)
+		if _, err := p.f.MakeDelays("tmp", 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.write(put(grpDelays, c.mark)(p.content()))
+		delays := filepath.Join(filepath.Dir(p.path), DelayFileName("g"))
+		if !c.file {
+			if err := os.Remove(delays); err != nil {
+				t.Fatal(err)
+			}
+		} else if c.touched {
+			b, err := os.ReadFile(delays)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(delays, wipe(len(b)-9, 1)(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if x := p.inspect(scene); (len(x.Findings) == 0) != (c.reason == "") || len(x.Findings) > 0 && (x.Findings[0].Reason != c.reason || x.Findings[0].Offset != grpDelays) {
+			t.Errorf("%s: found %+v, want %q", c.name, x.Findings, c.reason)
+		}
+		if _, err := Mend(p.path, scene, lostSettings, false); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if now := binary.LittleEndian.Uint64(p.content()[grpDelays:]); now != c.mended {
+			t.Errorf("%s: after mending the mark is %d, want %d", c.name, now, c.mended)
+		}
 	}
 }
 
