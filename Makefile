@@ -56,7 +56,7 @@ storm: ## the storms, with SIGKILL and SIGSTOP, for T each (T=30s); a million sl
 
 crash: ## N torn images (N=20000), then the planted bugs that they must find
 	@WALQ_CRASH=$(N) $(RUN) test -count=1 -timeout=0 -tags walqsteps -run NoPowerCut ./wal .
-	@$(RUN) test -count=1 -timeout=0 -tags walqsteps,planted -run PlantedBugs ./wal
+	@$(RUN) test -count=1 -timeout=0 -tags walqsteps,planted -run PlantedBugs ./wal .
 
 powercut: ## the power of a loop-mounted disk goes N times (N=20) while processes work (needs root)
 	@WALQ_POWERCUT=$(if $(filter file,$(origin N)),20,$(N)) $(RUN) test -count=1 -timeout=0 -tags walqsteps ./internal/powercut
