@@ -181,6 +181,15 @@ func (g *Group) fromCells(now moment) (d *Delivery, more bool, err error) {
 		s.next = now.boot + time.Second
 		return nil, false, err
 	}
+	if cells.Void(g.walk.ring) {
+		if err := g.file.EndForget(cells); err != nil && !errors.Is(err, group.ErrBusy) {
+			return nil, false, err
+		}
+		if cells.Void(g.walk.ring) {
+			s.next = now.boot + group.Watch*time.Millisecond
+			return nil, false, nil
+		}
+	}
 	changes := cells.Changes()
 	if changes == s.changes && now.boot < s.next {
 		return nil, false, nil

@@ -128,6 +128,9 @@ func (g *Group) look(info *GroupInfo) error {
 		return err
 	}
 	info.Floor = Seq(p.from)
+	if p.delayedFrom != 0 {
+		info.Floor = min(info.Floor, Seq(p.delayedFrom))
+	}
 	info.Lag = behind - min(p.finished, behind) + info.Delayed
 	if info.Lag > 0 {
 		info.OldestUnfinishedSeconds = g.oldestUnfinished(p).Seconds()

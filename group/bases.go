@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -104,6 +105,13 @@ func (g *File) bases() (s bases, err error) {
 		if b := decodeBase(rec); validRecord(rec) && b.Generation < newest.Generation {
 			s.before = &Ring{g.r, uint64(g.Entries), b}
 		}
+	}
+	d, err := g.lookForDelays()
+	if err != nil {
+		return s, err
+	}
+	if d != nil && !s.pending && d.r.Word(dlyForget).Load() == newest.Generation {
+		s.before = nil // what was finished by it does not count, nor what was delayed
 	}
 	return s, nil
 }
@@ -295,6 +303,9 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 		last := s.inForce()
 		fresh := last == nil || last.Base.Boot != b.Boot || last.Base.Epoch != b.Epoch
 		delays, err := g.delaysBeforeBase(fresh)
+		if err == nil && delays != nil {
+			err = delays.endForget(s, fresh)
+		}
 		if err != nil {
 			return err
 		}
@@ -305,6 +316,11 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 		ring, err := g.empty(s, b, was.Finished)
 		if err != nil {
 			return err
+		}
+		if delays == nil { // it may have been made meanwhile; now nobody can move anything there
+			if delays, err = g.lookForDelays(); err != nil {
+				return err
+			}
 		}
 		if marks != nil {
 			if from := s.from(); from > was.From {
@@ -318,10 +334,20 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 			}
 			kept = ring.mark(all)
 		}
-		if delays != nil {
-			delays.purge(ring.Base.Seq, kept, marks == nil, fresh)
+		if delays == nil {
+			return ring.putInForce()
 		}
-		return ring.putInForce()
+		if marks != nil {
+			delays.purge(ring.Base.Seq, kept, false, fresh)
+			return errors.Join(delays.flush(), ring.putInForce())
+		}
+		if err := delays.noteForget(ring.Base.Generation); err != nil {
+			return err
+		}
+		if err := ring.putInForce(); err != nil {
+			return err
+		}
+		return delays.forgetAll(fresh)
 	})
 }
 

@@ -38,7 +38,7 @@ func (d *Delays) has(c uint64) bool { return c < uint64(d.blocks())*cellsPerBloc
 // be handed out not before due. Both times are in milliseconds since the Unix epoch. If
 // the message was not handed out, again is false: it does not count as a delivery.
 func (d *Delays) Move(ring *Ring, l *Lease, seq uint64, o Owner, again bool, due, now int64) (Arrival, error) {
-	if _, ok := ring.distance(seq); !ok {
+	if _, ok := ring.distance(seq); !ok || d.Void(ring) {
 		return NoRoom, nil
 	}
 	w := l.Word.sentBack(Waiting, false)

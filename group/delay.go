@@ -30,6 +30,7 @@ type Delays struct {
 	growing sync.Mutex
 	grows   atomic.Int64  // not before then is it tried to grow once more, nanoseconds
 	start   atomic.Uint64 // the block in which room was found last
+	seen    atomic.Uint64 // so many blocks were there, if the file is opened for reading
 }
 
 // lockGrow is the byte of the delay file that is locked, through a descriptor of its
@@ -127,18 +128,20 @@ func (g *File) openDelays() (_ *Delays, err error) {
 // left the word and not the length of the file. Nothing that was ever on disk as a whole
 // is behind it.
 func (d *Delays) clamp() error {
-	w := d.r.Word(dlyBlocks)
-	for {
+	for w := d.r.Word(dlyBlocks); !d.r.ReadOnly(); {
 		n := w.Load()
-		size, err := d.f.Size() // after n: who makes the file longer raises n last
-		if err != nil {
+		there, err := d.there() // after n: who makes the file longer raises n last
+		if err != nil || n <= there || w.CompareAndSwap(n, there) {
 			return err
 		}
-		there := uint64(size-d.fileBytes(0)) / blockBytes
-		if n <= there || d.r.ReadOnly() || w.CompareAndSwap(n, there) {
-			return nil
-		}
 	}
+	return nil
+}
+
+// there is how many blocks the file is long enough for.
+func (d *Delays) there() (uint64, error) {
+	size, err := d.f.Size()
+	return uint64(max(size-d.fileBytes(0), 0)) / blockBytes, err
 }
 
 // MakeDelays makes the group's delay file, by way of a temporary name that nobody else
@@ -258,9 +261,16 @@ func (d *Delays) close() error {
 // Path is the path of the file.
 func (d *Delays) Path() string { return d.f.Path() }
 
-// blocks is how many blocks are in use.
+// blocks is how many blocks are in use. Who only reads cannot clamp.
 func (d *Delays) blocks() int {
-	return int(min(d.r.Word(dlyBlocks).Load(), uint64(d.delayIdentity.Blocks)))
+	n := min(d.r.Word(dlyBlocks).Load(), uint64(d.delayIdentity.Blocks))
+	if d.r.ReadOnly() && n > d.seen.Load() {
+		if there, err := d.there(); err == nil {
+			d.seen.Store(there)
+		}
+		n = min(n, d.seen.Load())
+	}
+	return int(n)
 }
 
 const (
@@ -375,4 +385,56 @@ func (g *File) delaysBeforeBase(fresh bool) (*Delays, error) {
 		return d, err
 	}
 	return d, g.flushDelays()
+}
+
+// noteForget says, on disk too, that every cell is void once the base of this generation
+// is in force. Until then they count.
+func (d *Delays) noteForget(generation uint64) error {
+	d.r.Word(dlyForget).Store(generation)
+	return d.flush()
+}
+
+// Void reports whether nobody who goes by the ring's base may use a cell yet: those that
+// are there are of before it, and whoever made it is freeing them, or died; see
+// EndForget.
+func (d *Delays) Void(ring *Ring) bool {
+	v := d.r.Word(dlyForget).Load()
+	return v != 0 && v == ring.Base.Generation
+}
+
+// forgetAll frees every cell.
+func (d *Delays) forgetAll(fresh bool) error {
+	d.purge(0, nil, true, fresh)
+	if err := d.flush(); err != nil {
+		return err
+	}
+	d.r.Word(dlyForget).Store(0)
+	d.lookAtAll()
+	return nil
+}
+
+// endForget does what the maker of a base left undone that was asked for and is in force;
+// one that is not is none.
+func (d *Delays) endForget(s bases, fresh bool) error {
+	switch v := d.r.Word(dlyForget).Load(); {
+	case v == 0:
+		return nil
+	case !s.pending && v == s.newest.Base.Generation:
+		return d.forgetAll(fresh)
+	}
+	d.r.Word(dlyForget).Store(0)
+	return nil
+}
+
+// EndForget frees the cells that are void, unless somebody is at it.
+//
+// Errors: ErrBusy.
+func (g *File) EndForget(d *Delays) error {
+	return g.locked(lockBase, 0, func() error {
+		s, err := g.bases()
+		if err != nil || s.pending { // who makes the next base does it
+			return err
+		}
+		return d.endForget(s, false)
+	})
 }

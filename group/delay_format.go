@@ -34,6 +34,7 @@ const (
 	dlyBlocks  = 4096 // so many blocks are allocated, and in use
 	dlySuspect = 4224 // not 0: a sync failed, and nothing was synced as a whole since
 	dlyChanges = 4352 // grows whenever something is to be looked at sooner
+	dlyForget  = 4608 // generation of a base that was asked for: what was delayed before is void
 	dlyOffset  = 4480 // milliseconds of the wall clock at the boot, the latest that was seen
 
 	// Summary of a block.

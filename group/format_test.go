@@ -92,6 +92,7 @@ var bindings = []struct {
 	{"delay shared words", "suspect", "offset", dlySuspect},
 	{"delay shared words", "changes", "offset", dlyChanges},
 	{"delay shared words", "clock", "offset", dlyOffset},
+	{"delay shared words", "forget", "offset", dlyForget},
 	{"delay summary", "bound", "offset", sumBound},
 	{"delay summary", "room", "offset", sumRoom},
 	{"delay cell", "word", "offset", cellWord},
