@@ -279,7 +279,7 @@ func TestDrainEndsWhenThereIsNothing(t *testing.T) {
 		}
 		return nil
 	})
-	if i := groupOf(t, q, "g"); err != nil || calls.Load() != 101 || i.Lag != 1 || i.InFlight != 1 {
+	if i := groupOf(t, q, "g"); err != nil || calls.Load() != 101 || i.Lag != 1 || i.InFlight+i.Delayed != 1 {
 		t.Errorf("got %v, %d calls, %+v, want 101 and one that waits", err, calls.Load(), i)
 	}
 	over, cancel := context.WithCancel(t.Context())
