@@ -290,7 +290,12 @@ func (g *File) Checkpoint(ring *Ring, seq uint64, patience time.Duration) error 
 			return errors.Join(ErrStale, err) // the ring may have been half of one base and half of another
 		}
 		both := load(g.r, grpCheckpoint, 2*recordSpacing)
-		_, generation, next, _ := newestRecord(both, recordBytes, recordSpacing)
+		last, generation, next, err := newestRecord(both, recordBytes, recordSpacing)
+		if err == nil {
+			if was, base := decodeCheckpoint(last); base == ring.Base.Generation {
+				seq = max(seq, was) // the caller was stopped since it looked, and others were not
+			}
+		}
 		encodeCheckpoint(next, generation+1, seq, ring.Base.Generation)
 		store(g.r, grpCheckpoint, both)
 		step.At(step.CheckpointWritten)
