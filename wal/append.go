@@ -300,6 +300,12 @@ func (l *Log) roll(s *seg, end segment.Cursor, w segment.Word) (*seg, error) {
 	for err == nil && n == nil && !l.trimmedAway(s, end, w) {
 		if err = l.makeRoom(s, end); err == nil {
 			n, err = l.makeSuccessor(s, end, w)
+		} else if errors.Is(err, ErrFull) {
+			// The last room may be the successor that another one made meanwhile.
+			var nerr error
+			if n, nerr = l.successor(&l.table, s, end, w); nerr != nil || n != nil || l.trimmedAway(s, end, w) {
+				err = nerr
+			}
 		}
 	}
 	if err != nil {

@@ -61,3 +61,45 @@ func TestTrimmingStopsBeforeWhatIsHeld(t *testing.T) {
 		t.Errorf("%d segments are left, want the last", segments(t, dir))
 	}
 }
+
+// Two find the last segment sealed, and there is room for one more. Who is slower uses the
+// one that the other made, be the queue full by it.
+func TestTheLastSegmentThatAnotherMadeHasRoom(t *testing.T) {
+	dir := newQueue(t)
+	settings := &Settings{SegmentSize: segment.MinSize, Durability: SyncNever, MaxBytes: 2 * segment.MinSize}
+	l, other := open(t, dir, Options{Create: settings}), open(t, dir, Options{})
+	defer closeLog(t, l)
+	defer closeLog(t, other)
+	someone := Hold{From: 1, By: "somebody"}
+	other.SetHolds(func(uint64) Hold { return someone })
+	asked := false
+	l.SetHolds(func(uint64) Hold {
+		if !asked {
+			asked = true
+			fillSegments(t, other, 1)
+		}
+		return someone
+	})
+	for end := uint32(0); !asked; {
+		if a, err := l.Append(nil, make([]byte, 10000)); err != nil {
+			t.Fatalf("there is room in the segment that another made: %v", err)
+		} else if n := a.End.ordinal(); end != 0 && n > end+1 {
+			t.Fatal("nobody was asked")
+		} else if end == 0 {
+			end = n
+		}
+	}
+	for range 100 {
+		_, err := l.Append(nil, make([]byte, 10000))
+		if errors.Is(err, ErrFull) {
+			if n := segments(t, dir); n != 2 {
+				t.Errorf("full with %d segments, want 2", n)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Error("the queue is never full")
+}
