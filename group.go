@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/walq/walq/group"
@@ -40,9 +41,11 @@ type Group struct {
 	clock   groupClock
 	gap     *GapError // to be told once
 	// room is for small deliveries to come; roomFor how many were allocated last.
-	room     []smallDelivery
-	roomFor  int
-	roomTold time.Time // see tellRoom
+	room    []smallDelivery
+	roomFor int
+	// roomTold is when tellRoom woke somebody last, in nanoseconds since the process began:
+	// not under mu, since who puts the group's state on disk has it not.
+	roomTold atomic.Int64
 	// syncing are those who use the file without mu.
 	syncing sync.WaitGroup
 	dirty   timer // a checkpoint is due
@@ -232,7 +235,7 @@ func (g *Group) checkpoint(ring *group.Ring, patience time.Duration) error {
 	if ring == nil {
 		return g.file.Settle(patience)
 	}
-	ring.Advance()
+	g.advance(ring) // what others finish sees no more than that the floor is raised: we tell
 	seq, err := startOf(ring)
 	if err == nil {
 		err = g.file.Checkpoint(ring, seq, patience)

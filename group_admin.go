@@ -29,7 +29,11 @@ func (q *Queue) PauseGroup(name string, paused bool) error {
 		if err != nil {
 			return err
 		}
-		return g.file.Checkpoint(ring, seq, syncPatience)
+		if err := g.file.Checkpoint(ring, seq, syncPatience); err != nil {
+			return err
+		}
+		g.advance(ring) // over what was moved, and is on disk now
+		return nil
 	})
 }
 

@@ -132,6 +132,7 @@ func (q *Queue) neededBy(name string, f *group.File, renew bool) (seq uint64, er
 		switch err := f.Checkpoint(ring, now, renewPatience); {
 		case err == nil:
 			made = now
+			g.advance(ring) // over what was moved, and is on disk now
 		case !errors.Is(err, group.ErrBusy) && !errors.Is(err, group.ErrStale):
 			return err
 		}
@@ -179,8 +180,9 @@ const roomEvery = 5 * time.Millisecond
 
 // tellRoom wakes the appends that wait for room, since there may be some.
 func (g *Group) tellRoom() {
-	if now := time.Now(); now.Sub(g.roomTold) >= roomEvery {
-		g.roomTold = now
+	now, told := int64(time.Since(processBegan)), g.roomTold.Load()
+	if told == 0 || now-told >= int64(roomEvery) {
+		g.roomTold.Store(now)
 		g.q.log.Wake(wal.WaitSpace)
 	}
 }
