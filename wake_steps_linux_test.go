@@ -1,4 +1,4 @@
-//go:build walqsteps
+//go:build walqsteps && !race
 
 package walq
 
