@@ -130,7 +130,7 @@ func (g *Group) move(d *Delivery, due int64, again bool) (out group.Arrival, tel
 	if out == group.Arrived {
 		g.checkpointSoon()
 		if g.crowded(d) {
-			g.settleMoved(d.ring)
+			g.full(d.ring)
 		}
 	}
 	return out, tell
@@ -145,7 +145,8 @@ func (g *Group) settleMoved(ring *group.Ring) {
 	g.advance(ring)
 }
 
-// full is called when the window is full: it may be so of what was moved.
+// full is called when the window is full, or half of it: it may be so of what was moved. If
+// something else holds the floor a flush would help nobody.
 func (g *Group) full(ring *group.Ring) {
 	if look, ok := ring.Look(ring.Floor()); ok && look.Word.State() == group.Moved {
 		g.settleMoved(ring)
