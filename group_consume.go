@@ -91,14 +91,21 @@ func (g *Group) handleAll(ctx context.Context, fn func(context.Context, *Deliver
 	errs := make([]error, g.handlers())
 	for i := range errs {
 		all.Go(func() {
-			if errs[i] = g.handleEach(inner, context.WithoutCancel(ctx), fn, receive); errs[i] != nil {
-				stop()
-			}
+			defer func() {
+				if errs[i] != nil {
+					stop()
+				}
+			}()
+			errs[i] = errGoexit // until it returns
+			errs[i] = g.handleEach(inner, context.WithoutCancel(ctx), fn, receive)
 		})
 	}
 	all.Wait()
 	return errors.Join(errs...)
 }
+
+// errGoexit: fn left by runtime.Goexit, as a test does that fails. Others must not wait for it.
+var errGoexit = errors.New("walq: a handler ended its goroutine; its message comes again when the lease is over")
 
 func (g *Group) handlers() int { return max(g.o.Handlers, 1) }
 
@@ -135,6 +142,7 @@ func (g *Group) goesOn(err error) bool {
 // handle works on one message. Of the errors only those matter that stop the group.
 func (g *Group) handle(work context.Context, d *Delivery, fn func(context.Context, *Delivery) error) error {
 	end := g.keepLease(d)
+	defer end() // if fn does not return
 	err := fn(work, d)
 	end()
 	g.mu.Lock()

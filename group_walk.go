@@ -395,6 +395,7 @@ func (g *Group) handOut(d *Delivery, now moment) (*Delivery, error) {
 	if g.useless(d, now) {
 		return nil, nil
 	}
+	g.checkpointSoon() // which drops the delivery that was lost from the list
 	return g.hold(d), nil
 }
 
