@@ -114,6 +114,16 @@ func (q *Queue) neededBy(name string, f *group.File, renew bool) (seq uint64, er
 	if err != nil {
 		return 0, err
 	}
+	d, err := f.Delays()
+	if err != nil {
+		return 0, err
+	}
+	if d != nil {
+		// No checkpoint helps then, and each append to a full queue would sync for nothing.
+		if delayed, n := d.DelayedFrom(); n > 0 && delayed <= was {
+			return was, nil
+		}
+	}
 	g := &Group{q: q, name: name, file: f}
 	made := uint64(0) // the checkpoint that this makes
 	err = group.Guarded(func() error {
@@ -141,8 +151,7 @@ func (q *Queue) neededBy(name string, f *group.File, renew bool) (seq uint64, er
 	if err != nil {
 		return 0, err
 	}
-	d, err := f.Delays()
-	if err != nil {
+	if d, err = f.Delays(); err != nil { // there may be one by now
 		return 0, err
 	}
 	if d != nil {
