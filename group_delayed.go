@@ -16,6 +16,8 @@ const (
 	// farAhead is how far a message has to be from being due to be moved; nearer ones
 	// are when half of the window is used up.
 	farAhead = time.Second
+	// sleptAtMost is how long one who sleeps does not look at the delay file.
+	sleptAtMost = time.Second
 	// cellsAtOnce is how many delayed messages a consumer tries before it lets others of
 	// its Group go on.
 	cellsAtOnce = 64
@@ -28,6 +30,7 @@ type delayedScan struct {
 	turn    bool          // the last message came from there: it is the turn of new ones
 	without time.Duration // until then it is not tried to make the file; by how long the machine ran
 	told    bool          // that it cannot be made
+	busy    time.Duration // since then another one puts the file on disk, by how long the machine ran; 0: none does
 }
 
 // The lease of a delivery is of the ring, or of a cell of the delay file.
@@ -107,7 +110,7 @@ func (g *Group) crowded(d *Delivery) bool {
 	return d.lease.Ordinal-d.ring.Floor() >= d.ring.Window()/2
 }
 
-// move has the delay file take a message over. tell: it is due before all others there.
+// move has the delay file take a message over. tell: it is due before all who sleep look.
 func (g *Group) move(d *Delivery, due int64, again bool) (out group.Arrival, tell bool) {
 	s, now := &g.delayed, g.clock.now()
 	if now.ran < s.without {
@@ -115,9 +118,9 @@ func (g *Group) move(d *Delivery, due int64, again bool) (out group.Arrival, tel
 	}
 	cells, err := g.file.MakeDelays(g.q.log.TempName(), g.q.log.FilePerm())
 	if err == nil {
-		soonest := cells.Soonest()
-		out, err = cells.Move(d.ring, &d.lease, uint64(d.Seq), g.owner, again, due, now.wall.UnixMilli())
-		tell = due < soonest
+		wall := now.wall.UnixMilli()
+		out, err = cells.Move(d.ring, &d.lease, uint64(d.Seq), g.owner, again, due, wall)
+		tell = due-wall <= sleptAtMost.Milliseconds() // else who sleeps looks in time
 	}
 	if err != nil {
 		s.without = now.ran + time.Second
@@ -137,9 +140,18 @@ func (g *Group) move(d *Delivery, due int64, again bool) (out group.Arrival, tel
 }
 
 // settleMoved lets the floor pass what was moved: that has to be on disk first. If
-// another one is at it, that one tells.
+// another one is at it, that one tells; but it may have been stopped in it.
 func (g *Group) settleMoved(ring *group.Ring) {
-	if err := g.file.SettleMoved(); err != nil && !errors.Is(err, group.ErrBusy) && g.q.logger != nil {
+	s, ran := &g.delayed, g.clock.now().ran
+	err := g.file.SettleMoved()
+	if !errors.Is(err, group.ErrBusy) {
+		s.busy = 0
+	} else if s.busy == 0 {
+		s.busy = max(ran, 1)
+	} else if ran-s.busy >= shyLease {
+		err, s.busy = g.file.SettleMovedAnyway(), ran
+	}
+	if err != nil && !errors.Is(err, group.ErrBusy) && g.q.logger != nil {
 		g.q.logger.Warn("walq: the delayed messages of a group cannot be put on disk", "group", g.name, "err", err)
 	}
 	g.advance(ring)
@@ -148,7 +160,7 @@ func (g *Group) settleMoved(ring *group.Ring) {
 // full is called when the window is full, or half of it: it may be so of what was moved. If
 // something else holds the floor a flush would help nobody.
 func (g *Group) full(ring *group.Ring) {
-	if look, ok := ring.Look(ring.Floor()); ok && look.Word.State() == group.Moved {
+	if look, ok := ring.Look(g.advance(ring)); ok && look.Word.State() == group.Moved {
 		g.settleMoved(ring)
 	}
 }
@@ -179,7 +191,7 @@ func (g *Group) fromCells(now moment) (d *Delivery, more bool, err error) {
 	s := &g.delayed
 	cells, err := g.file.Delays()
 	if cells == nil || err != nil {
-		s.next = now.boot + time.Second
+		s.next = now.boot + sleptAtMost
 		return nil, false, err
 	}
 	if cells.Void(g.walk.ring) {
@@ -205,7 +217,7 @@ func (g *Group) fromCells(now moment) (d *Delivery, more bool, err error) {
 			return nil, false, err
 		}
 		if !ok {
-			s.changes, s.next = changes, now.boot+millis(min(at, wall+time.Second.Milliseconds())-wall)
+			s.changes, s.next = changes, now.boot+millis(min(at, wall+sleptAtMost.Milliseconds())-wall)
 			return nil, false, nil
 		}
 		lease, seq, ok, err := cells.Take(&found, g.owner, g.deadline(now, g.settings.Lease))

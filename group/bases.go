@@ -313,7 +313,13 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 			return err
 		}
 		var kept map[uint64]bool // behind the base, and finished in the ring
-		ring, err := g.empty(s, b, was.Finished)
+		var moved []movedCell    // that were not on disk
+		ring, err := g.empty(s, b, func(i uint64, w Word) {
+			s.noteFinished(i, w, was.Finished)
+			if m, ok := s.movedCell(i, w); ok && delays != nil && !fresh {
+				moved = append(moved, m)
+			}
+		})
 		if err != nil {
 			return err
 		}
@@ -323,6 +329,11 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 			}
 		}
 		if marks != nil {
+			for _, m := range moved { // the ring brings those again that nobody finished
+				if delays.seize(m) {
+					was.Finished[m.seq] = true
+				}
+			}
 			if from := s.from(); from > was.From {
 				if err := ring.follow(g, from); err != nil {
 					return err
@@ -351,9 +362,9 @@ func (g *File) Rebase(choose func(Before) (b Base, ok bool, err error), marks fu
 	})
 }
 
-// empty writes the record of the base b and empties the ring for it. What it finds
-// finished is noted.
-func (g *File) empty(s bases, b Base, finished map[uint64]bool) (*Ring, error) {
+// empty writes the record of the base b and empties the ring for it. was is told what was
+// in it.
+func (g *File) empty(s bases, b Base, was func(i uint64, w Word)) (*Ring, error) {
 	ring := &Ring{r: g.r, entries: uint64(g.Entries)}
 	for {
 		near := max(ring.Floor(), s.newest.Base.Ordinal) / ring.entries
@@ -364,7 +375,7 @@ func (g *File) empty(s bases, b Base, finished map[uint64]bool) (*Ring, error) {
 		}
 		ring.Base = b
 		step.At(step.GroupBaseWritten)
-		if ring.reset(near, top, func(i uint64, w Word) { s.noteFinished(i, w, finished) }) {
+		if ring.reset(near, top, was) {
 			return ring, nil
 		}
 	}

@@ -174,13 +174,6 @@ func (d *Delays) raise(block int, seen uint64, ms int64) {
 // Changes grows whenever something is to be looked at sooner.
 func (d *Delays) Changes() uint64 { return d.r.Word(dlyChanges).Load() }
 
-// Soonest is when something is to be looked at at the latest, in milliseconds since the
-// Unix epoch; Never.
-func (d *Delays) Soonest() int64 {
-	_, at, _ := d.soonest()
-	return at
-}
-
 // soonest is the block to look at first, when, and when the next one is to be looked at.
 func (d *Delays) soonest() (block int, at, then int64) {
 	first, second := uint64(math.MaxUint64), uint64(math.MaxUint64)
@@ -251,9 +244,17 @@ func (g *Ring) finishMoved(entry, seq uint64) {
 		return
 	}
 	v := g.at(entry, entrySeq).Load()
-	if v&maxDistance == dist && g.Generation() == g.Base.Generation {
-		lap := v >> distBits
-		g.at(entry, entryWord).CompareAndSwap(uint64(movedWord(lap)), uint64(finishedWord(lap)))
+	if v&maxDistance != dist || g.Generation() != g.Base.Generation {
+		return
+	}
+	// It is moving still if who moved it was stopped before the last step: nobody can have
+	// the message from a cell that does not wait.
+	for lap := v >> distBits; ; {
+		w := Word(g.at(entry, entryWord).Load())
+		if s := w.State(); s != Moving && s != Moved || w.lap() != lap ||
+			g.at(entry, entryWord).CompareAndSwap(uint64(w), uint64(finishedWord(lap))) {
+			return
+		}
 	}
 }
 

@@ -221,9 +221,7 @@ func (d *Delays) purge(from uint64, kept map[uint64]bool, all, fresh bool) {
 			}
 		}
 	}
-	for b := range d.blocks() {
-		d.freed(uint64(b) * cellsPerBlock)
-	}
+	d.roomEverywhere()
 	if fresh {
 		d.r.Word(dlyOffset).Store(0)
 	}

@@ -64,6 +64,9 @@ func (g *File) lookForDelays() (*Delays, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errOtherGroup):
 		if g.r.Word(grpDelays).Load() != 0 {
+			if err := g.current(); errors.Is(err, fs.ErrNotExist) {
+				return nil, nil // the group was removed: nobody cares
+			}
 			return nil, &CorruptError{g.Path(), grpDelays, "the file of its delayed messages is missing: " + g.delayPath()}
 		}
 		return nil, nil
@@ -226,14 +229,20 @@ func (g *File) createDelays(temp string, perm fs.FileMode) (err error) {
 	return nil
 }
 
-// Remove removes the group and its delay file; f is called under the lock that keeps
-// others from making one meanwhile, and removes the group's file.
+// Remove removes the group and its delay file, that one first: as soon as the group's own
+// is gone there may be another group of its name, with a delay file. Who dies in between
+// leaves a group that cannot be used, and says so, until it is removed. unlink is called
+// under the lock that keeps others from making a delay file meanwhile.
 func (g *File) Remove(unlink func(name string) error) error {
 	return g.locked(lockDelays, lockPatience, func() error {
-		if err := unlink(FileName(g.name)); err != nil {
+		if err := g.current(); err != nil {
 			return err
 		}
-		return ignoreMissing(unlink(DelayFileName(g.name)))
+		if err := ignoreMissing(unlink(DelayFileName(g.name))); err != nil {
+			return err
+		}
+		step.At(step.DelayUnlinked)
+		return unlink(FileName(g.name))
 	})
 }
 
@@ -305,18 +314,35 @@ func (d *Delays) grow() (ok bool, err error) {
 		return false, nil // the disk is full, or refuses: the message stays in the window
 	}
 	step.At(step.DelayGrown)
+	d.clearBlocks(n, more)
 	d.r.Word(dlyBlocks).Store(uint64(n + more))
 	d.start.Store(uint64(n))
 	return true, nil
 }
 
+// clearBlocks frees all that is in blocks which are not in use yet. A power loss may have
+// kept what was in them and not how many they were; what counts of that the ring brought
+// again.
+func (d *Delays) clearBlocks(first, n int) {
+	for c := uint64(first) * cellsPerBlock; c < uint64(first+n)*cellsPerBlock; c++ {
+		if w := Word(d.cell(c, cellWord).Load()); w.State() != Finished {
+			d.cell(c, cellWord).Store(uint64(finishedWord(w.lap())))
+		}
+	}
+	for b := first; b < first+n; b++ {
+		d.freed(uint64(b) * cellsPerBlock)
+	}
+}
+
 // flush puts the whole file on disk. After a failed sync the kernel takes for clean what
 // is not on disk: then everything is made dirty once more.
-func (d *Delays) flush() error {
+func (d *Delays) flush() error { return d.flushAll(false) }
+
+func (d *Delays) flushAll(anyway bool) error {
 	n := d.fileBytes(d.blocks())
 	suspect := d.r.Word(dlySuspect)
 	was := suspect.Load()
-	if was != 0 {
+	if was != 0 || anyway {
 		d.r.Touch(0, n)
 	}
 	err := step.Err(step.DelayFlushBefore)
@@ -336,14 +362,16 @@ func (d *Delays) flush() error {
 // flushDelays puts the delay file on disk, if there is one, also if only others have put
 // something into it. What was moved before is finished in the ring then: not earlier,
 // since what is finished there counts after a power loss, and the floor passes it.
-func (g *File) flushDelays() error {
+func (g *File) flushDelays() error { return g.flushAllDelays(false) }
+
+func (g *File) flushAllDelays(anyway bool) error {
 	d, err := g.Delays()
 	if d == nil || err != nil {
 		return err
 	}
 	ring := &Ring{r: g.r, entries: uint64(g.Entries)}
 	moved := ring.allMoved()
-	if err := d.flush(); err != nil {
+	if err := d.flushAll(anyway); err != nil {
 		return err
 	}
 	step.At(step.DelayFlushed)
@@ -371,6 +399,14 @@ func (g *Ring) allMoved() (all []movedEntry) {
 // does not wait for others who do the same: ErrBusy.
 func (g *File) SettleMoved() error {
 	return g.locked(lockCheckpoint, 0, g.flushDelays)
+}
+
+// SettleMovedAnyway is SettleMoved while another one, who may have been stopped, has the
+// lock: else the group would stand still with that one. What the other's sync may fail to
+// write, and does not say yet, is written once more.
+func (g *File) SettleMovedAnyway() (err error) {
+	defer mmap.Recover(mmap.Protect(), &err)
+	return g.flushAllDelays(true)
 }
 
 // delaysBeforeBase is the delay file, if there is one, ready for another base. There may

@@ -143,7 +143,7 @@ func TestDelayedMessagesLeaveTheWindowAndComeInTheOrderInWhichTheyAreDue(t *test
 	}
 	var last int64
 	for got := 0; got < many; {
-		soonest := c.d.Soonest()
+		_, soonest, _ := c.d.soonest()
 		if soonest == Never {
 			t.Fatalf("nothing is to be looked at, with %d of %d handed out", got, many)
 		}

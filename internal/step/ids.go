@@ -144,6 +144,7 @@ const (
 	DelayFlushBefore ID = 146 // the file is about to be synced
 	DelayFlushed     ID = 147 // it is synced, the group's own file is not
 	LeaseRelease     ID = 148 // somebody is about to take a lease from its holder, by what it saw before
+	DelayUnlinked    ID = 149 // the group is being removed, its delay file is gone
 )
 
 // names holds the name of each step at its number.
@@ -241,6 +242,7 @@ var names = [...]string{
 	DelayPurged:           "DelayPurged",
 	DelayFlushBefore:      "DelayFlushBefore",
 	DelayFlushed:          "DelayFlushed",
+	DelayUnlinked:         "DelayUnlinked",
 	SocketUnlinked:        "SocketUnlinked",
 	SocketBound:           "SocketBound",
 	SocketReady:           "SocketReady",
