@@ -40,6 +40,7 @@ type Group struct {
 	held    Delivery // the head of a list: handed out by this Group, not finished
 	clock   groupClock
 	gap     *GapError // to be told once
+	refused refusal
 	// room is for small deliveries to come; roomFor how many were allocated last.
 	room    []smallDelivery
 	roomFor int

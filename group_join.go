@@ -1,6 +1,7 @@
 package walq
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -53,6 +54,25 @@ func (g *Group) join() error {
 		}
 		time.Sleep(50 * time.Microsecond)
 	}
+}
+
+// A refusal is an ordinal that could not be claimed, though it is of the base in force.
+type refusal struct {
+	n, generation uint64
+	since         time.Time
+}
+
+// rejoin has the walk begin anew, since what it knows of the ring is old: it cannot claim
+// the ordinal n. If it is the same one again and again that is not so: the entry is wrong.
+func (g *Group) rejoin(n uint64) error {
+	generation := g.walk.ring.Base.Generation
+	g.walk.ring = nil
+	if r := &g.refused; r.n != n || r.generation != generation {
+		*r = refusal{n, generation, time.Now()}
+	} else if time.Since(r.since) > joinPatience {
+		return &CorruptError{Path: g.file.Path(), Reason: fmt.Sprintf("nobody can claim ordinal %d: its entry is of no lap that goes with the floor", n)}
+	}
+	return nil
 }
 
 // current reports whether a base is of this run of the machine and this epoch of the

@@ -199,8 +199,7 @@ func (g *Group) steppedOver(now moment) (*Delivery, error) {
 	lease, out := w.ring.Claim(n, *w.seq(n), g.owner, g.deadline(now, g.settings.Lease))
 	switch out {
 	case group.Stale, group.Full: // it was in the window: the walk is old
-		w.ring = nil
-		return nil, nil
+		return nil, g.rejoin(n)
 	case group.Taken:
 		w.keys.look(l)
 		g.passBy(n, now)

@@ -198,8 +198,8 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 	case !counted:
 		return nil, false, nil
 	case out == group.Stale || out == group.Full:
-		w.ring = nil
-		return nil, false, nil
+		err := g.rejoin(n)
+		return nil, err != nil, err
 	}
 	w.at++
 	if out == group.Taken {
