@@ -31,6 +31,8 @@ type delayedScan struct {
 	without time.Duration // until then it is not tried to make the file; by how long the machine ran
 	told    bool          // that it cannot be made
 	busy    time.Duration // since then another one puts the file on disk, by how long the machine ran; 0: none does
+	asked   time.Duration // when who holds cells was last asked for life, since the boot
+	heldUp  time.Duration // when the window was full for a message that waits
 }
 
 // The lease of a delivery is of the ring, or of a cell of the delay file.
@@ -98,11 +100,13 @@ func (g *Group) putOff(d *Delivery, due int64, again bool) bool {
 // movesAway reports whether a message is to leave the ring. In groups that are ordered it
 // is meant to hold up what is behind it.
 func (g *Group) movesAway(d *Delivery, due int64) bool {
-	if d.cells != nil || g.file.Entries == group.MinEntries || g.file.ByKey {
+	if d.cells != nil || g.ordered() {
 		return false
 	}
 	return due-g.clock.now().wall.UnixMilli() >= farAhead.Milliseconds() || g.crowded(d)
 }
+
+func (g *Group) ordered() bool { return g.file.Entries == group.MinEntries || g.file.ByKey }
 
 // crowded reports whether a message is so far from the floor that half of the window is
 // used up.
@@ -124,7 +128,9 @@ func (g *Group) move(d *Delivery, due int64, again bool) (out group.Arrival, tel
 	}
 	if err != nil {
 		s.without = now.ran + time.Second
-		if !errors.Is(err, group.ErrBusy) && g.q.logger != nil && !s.told {
+		if errors.Is(err, group.ErrBusy) {
+			s.without = now.ran + moveEvery
+		} else if g.q.logger != nil && !s.told {
 			s.told = true
 			g.q.logger.Warn("walq: delayed messages stay in the window of their group", "group", g.name, "err", err)
 		}
@@ -206,6 +212,10 @@ func (g *Group) fromCells(now moment) (d *Delivery, more bool, err error) {
 	changes := cells.Changes()
 	if changes == s.changes && now.boot < s.next {
 		return nil, false, nil
+	}
+	if now.boot-s.asked >= deathWatch {
+		s.asked = now.boot
+		clear(g.scan.alive)
 	}
 	wall := now.wall.UnixMilli()
 	k := &group.Looker{Ring: g.walk.ring, Now: wall, Boot: now.boot.Milliseconds(), Dead: g.died, Left: func(c uint64, w group.Word) int64 {

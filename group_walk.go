@@ -158,6 +158,7 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 	case n >= floor+w.ring.Window() && n >= g.advance(w.ring)+w.ring.Window():
 		w.ring.WantRoom()
 		g.full(w.ring)
+		g.heldUp(w.ring, now)
 		return nil, n >= g.advance(w.ring)+w.ring.Window(), nil
 	}
 	out, counted, tooFar := group.Stale, false, uint64(0)
@@ -283,6 +284,10 @@ func (g *Group) rescan(now moment) (d *Delivery, more bool, err error) {
 			if err := g.helpMove(n, look.Word); err != nil {
 				return nil, false, err
 			}
+			continue
+		}
+		if g.waitsTooLong(look, now) {
+			g.moveWaiting(n, look, now)
 			continue
 		}
 		word, err := g.due(n, look, now)
