@@ -263,9 +263,9 @@ func (g *Group) bearWith(n uint64, word group.Word, now moment) time.Duration {
 		if s.shy == nil {
 			s.shy = map[uint64]doubt{}
 		}
-		s.shy[n] = doubt{word, now.ran}
+		s.shy[n] = doubt{word, g.clock.times.ran()} // now may be of before we were stopped
 	}
-	return shyLease - (now.ran - s.shy[n].since)
+	return shyLease - max(now.ran-s.shy[n].since, 0)
 }
 
 // delayedUnused tells whether nobody alive but ourselves holds a delayed message.

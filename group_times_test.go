@@ -457,3 +457,19 @@ func TestWhatIsFinishedIsPutOnDiskAfterASecond(t *testing.T) {
 		t.Fatalf("the checkpoint is at %d, want %d", from, last+1)
 	}
 }
+
+// Who looks may have been stopped between the clock and the look: what it saw first then
+// was not there for so long.
+func TestALeaseWhoseEndIsNotKnownIsBorneWithFromWhenItWasSeen(t *testing.T) {
+	f, q, _ := timed(t)
+	g := timedGroup(t, q, GroupOptions{})
+	before := g.clock.now()
+	f.pass(2 * shyLease)
+	if left := g.bearWith(1, 5, before); left != shyLease {
+		t.Errorf("borne with for %v after the first look, want %v", left, shyLease)
+	}
+	f.pass(shyLease / 4)
+	if left := g.bearWith(1, 5, g.clock.now()); left != shyLease*3/4 {
+		t.Errorf("borne with for %v more, want %v", left, shyLease*3/4)
+	}
+}
