@@ -4,6 +4,7 @@ package walq
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func beWorker(ctx context.Context, dir string, in *bufio.Reader) (err error) {
 // it sends back at first, with a delay.
 func work(d *Delivery, takes time.Duration, log io.Writer) (err error) {
 	body := string(d.Body)
-	fmt.Fprintf(log, "got %d %d %d\n", d.Seq, d.Attempt(), monotonic()) // one write: a kill leaves it whole
+	fmt.Fprintf(log, "got %d %d %d\n", d.Seq, d.Attempt(), monotonic()) // in one write
 	time.Sleep(takes)
 	switch {
 	case strings.HasPrefix(body, "poison"):
@@ -156,11 +157,12 @@ func (w *workshop) account(group string) (got map[Seq][]handed, acked map[Seq]in
 		w.t.Fatal(err)
 	}
 	for _, file := range files {
-		f, err := os.Open(file)
+		content, err := os.ReadFile(file)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		for sc := bufio.NewScanner(f); sc.Scan(); {
+		whole := bytes.LastIndexByte(content, '\n') + 1 // a kill tears a line between two pages of the file
+		for sc := bufio.NewScanner(bytes.NewReader(content[:whole])); sc.Scan(); {
 			var seq Seq
 			var h handed
 			if n, _ := fmt.Sscanf(sc.Text(), "got %d %d %d", &seq, &h.attempt, (*int64)(&h.at)); n == 3 {
@@ -174,7 +176,6 @@ func (w *workshop) account(group string) (got map[Seq][]handed, acked map[Seq]in
 				w.t.Fatalf("%s: %q", file, sc.Text())
 			}
 		}
-		f.Close()
 	}
 	return got, acked
 }
