@@ -18,7 +18,7 @@ type target struct{ dir, name string }
 const (
 	// defaultFuzzTime is how long each target runs where finding something new
 	// is not the aim, only that the targets still work.
-	defaultFuzzTime = 5 * time.Second
+	defaultFuzzTime = 3 * time.Second
 
 	// canary begins the name of a target with a planted bug. It passes when the
 	// fuzzer finds the bug: a fuzzer that cannot is no check.

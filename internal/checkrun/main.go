@@ -2,7 +2,7 @@
 //
 //	go run ./internal/checkrun check             all that CI runs
 //	go run ./internal/checkrun test ARGS...      go test ARGS..., quiet and counted
-//	go run ./internal/checkrun fuzz [T]          each fuzz target for T (default 5s)
+//	go run ./internal/checkrun fuzz [T]          each fuzz target for T (default 3s)
 //
 // It prints failures in full, one line for each package, tests that took long,
 // every test that was skipped with its reason, and at the very end
