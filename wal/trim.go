@@ -250,8 +250,8 @@ func (l *Log) removeBelow(first uint64, settings Settings) error {
 }
 
 // SetLimits changes how much the queue keeps, and what appends do when it is full, for
-// everyone and at once; what is beyond goes with the next Trim. The other settings are what the queue was made
-// with.
+// everyone and at once; what is beyond goes with the next Trim. The other settings are
+// what the queue was made with.
 func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
 	if l.slot < 0 {
 		return ErrReadOnly
