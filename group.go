@@ -37,13 +37,11 @@ type Group struct {
 	walk    walk
 	scan    scan
 	delayed delayedScan
-	held    Delivery // the head of a list: handed out by this Group, not finished
+	held    []*Delivery // handed out by this Group, not finished
 	clock   groupClock
 	gap     *GapError // to be told once
 	refused refusal
-	// room is for small deliveries to come; roomFor how many were allocated last.
-	room    []smallDelivery
-	roomFor int
+	room    deliveryRoom
 	// roomTold is when tellRoom woke somebody last, in nanoseconds since the process began:
 	// not under mu, since who puts the group's state on disk has it not.
 	roomTold atomic.Int64
@@ -55,6 +53,7 @@ type Group struct {
 // A walk counts the group's messages along the log.
 type walk struct {
 	ring  *group.Ring // nil: join first
+	from  *lessor     // of the leases of that ring
 	r     *wal.Reader
 	again *wal.Reader // for what is handed out once more
 	first uint64      // the ordinal where counting began
@@ -203,7 +202,8 @@ func (g *Group) Close() error {
 		g.dirty.Stop()
 	}
 	err := group.Guarded(func() error {
-		for d := g.held.after; d != nil; d = g.held.after {
+		for len(g.held) > 0 {
+			d := g.held[len(g.held)-1]
 			d.sendBack(0)
 			d.over()
 		}
@@ -264,9 +264,8 @@ func (g *Group) checkpointSoon() {
 		g.mu.Lock()
 		ring := g.walk.ring
 		g.dirty = nil
-		for d, next := g.held.after, (*Delivery)(nil); d != nil; d = next {
-			next = d.after
-			if !d.leased() { // forgotten, and another has the lease
+		for i := len(g.held) - 1; i >= 0; i-- { // what takes the place of one was looked at
+			if d := g.held[i]; !d.leased() { // forgotten, and another has the lease
 				d.over()
 			}
 		}

@@ -45,7 +45,7 @@ func (g *Group) moveWaiting(n uint64, look group.Look, now moment) {
 	if !ok {
 		return
 	}
-	d := &Delivery{Message: Message{Seq: Seq(*w.seq(n))}, g: g, ring: w.ring, lease: lease}
+	d := &Delivery{Message: Message{Seq: Seq(*w.seq(n))}, lessor: w.from, lease: lease}
 	switch out, tell := g.move(d, look.Ends, false); {
 	case out == group.NoRoom:
 		d.delay(look.Ends)

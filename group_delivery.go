@@ -11,65 +11,86 @@ import (
 )
 
 // A Delivery is a message that was handed to a consumer, to be finished, sent back or
-// given up. It owns its memory. It is for one goroutine at a time.
+// given up. It owns its memory, but shares its allocation with others that were handed
+// out about then: keep it, or its body, for long by a Clone of the Message, or some KiB
+// are kept with it. It is for one goroutine at a time.
 type Delivery struct {
 	Message
+	*lessor
+	lease group.Lease
+	place int32 // 1 + where it is in Group.held; 0: it is not there
+	done  bool
+}
+
+// A lessor is who granted a lease: one for all deliveries of a walk, so that each has one
+// pointer to it, and the collector has less to follow.
+type lessor struct {
 	g     *Group
 	ring  *group.Ring
-	lease group.Lease
 	cells *group.Delays // not nil: the lease is of a cell of the delay file
-	done  bool
-	// Of the list of those that the Group handed out; both nil: it is not in it.
-	before, after *Delivery
 }
 
-// A smallDelivery has room for what most messages are, so that one allocation is enough.
-type smallDelivery struct {
-	Delivery
-	room [160]byte
+// A deliveryRoom allocates deliveries, and the bytes of small ones, many at once. How many
+// doubles from one, so that who receives little allocates little.
+type deliveryRoom struct {
+	free    []Delivery
+	freeFor int    // so many were allocated last
+	bytes   []byte // free ones
+	bytesOf int    // so many were allocated last
 }
 
-// mostAtOnce is how many of them are allocated together at most; one that is kept keeps
-// as many. Their number doubles from one, so that who receives little allocates little.
-const mostAtOnce = 16
+const (
+	// mostAtOnce deliveries fill an allocation of 2 KiB.
+	mostAtOnce = 17
+	// leastBytes to mostBytes are allocated at once for what is no longer than a
+	// smallPart of that.
+	leastBytes = 512
+	mostBytes  = 8 << 10
+	smallPart  = 8
+)
 
-// small is a new smallDelivery.
-func (g *Group) small() (s *smallDelivery) {
-	if len(g.room) == 0 {
-		g.roomFor = min(max(2*g.roomFor, 1), mostAtOnce)
-		g.room = make([]smallDelivery, g.roomFor)
+// delivery is a new one.
+func (r *deliveryRoom) delivery() (d *Delivery) {
+	if len(r.free) == 0 {
+		r.freeFor = min(max(2*r.freeFor, 1), mostAtOnce)
+		r.free = make([]Delivery, r.freeFor)
 	}
-	s, g.room = &g.room[0], g.room[1:]
-	return s
-}
-
-// delivery makes a delivery of a message, or without one if that is to be read yet, and
-// copies it.
-func (g *Group) delivery(lease group.Lease, m *wal.Message) (d *Delivery) {
-	switch {
-	case m == nil:
-		d = &Delivery{}
-	case len(m.Meta)+len(m.Body) <= len(smallDelivery{}.room):
-		s := g.small()
-		d = &s.Delivery
-		d.set(m)
-		n := copy(s.room[:], m.Body)
-		all := n + copy(s.room[n:], m.Meta)
-		d.Body, d.meta = s.room[:n:n], s.room[n:all:all]
-	default:
-		d = &Delivery{Message: message(m).Clone()}
-	}
-	d.g, d.ring, d.lease = g, g.walk.ring, lease
+	d, r.free = &r.free[0], r.free[1:]
 	return d
 }
 
-// hold puts a delivery into the list of those that were handed out. g.mu is held.
-func (g *Group) hold(d *Delivery) *Delivery {
-	d.before, d.after = &g.held, g.held.after
-	if d.after != nil {
-		d.after.before = d
+// some is room for n bytes.
+func (r *deliveryRoom) some(n int) (p []byte) {
+	if n > mostBytes/smallPart {
+		return make([]byte, n)
 	}
-	g.held.after = d
+	if n > len(r.bytes) {
+		r.bytesOf = min(max(2*r.bytesOf, leastBytes, smallPart*n), mostBytes)
+		r.bytes = make([]byte, r.bytesOf)
+	}
+	p, r.bytes = r.bytes[:n:n], r.bytes[n:]
+	return p
+}
+
+// delivery makes a delivery of a message and copies it.
+func (g *Group) delivery(lease group.Lease, m *wal.Message) *Delivery {
+	d, n := g.room.delivery(), len(m.Body)
+	d.Seq, d.Time = Seq(m.Seq), time.Unix(0, m.Time)
+	p := g.room.some(n + len(m.Meta))
+	copy(p, m.Body)
+	d.Body = p[:n:n]
+	if len(m.Meta) > 0 {
+		copy(p[n:], m.Meta)
+		d.meta = p[n:]
+	}
+	d.lessor, d.lease = g.walk.from, lease
+	return d
+}
+
+// hold notes a delivery among those that were handed out. g.mu is held.
+func (g *Group) hold(d *Delivery) *Delivery {
+	g.held = append(g.held, d)
+	d.place = int32(len(g.held))
 	return d
 }
 
@@ -187,13 +208,14 @@ func (d *Delivery) usable() error {
 // over notes that the delivery is nobody's business any more. g.mu is held.
 func (d *Delivery) over() {
 	d.done = true
-	if d.before != nil {
-		d.before.after = d.after
-		if d.after != nil {
-			d.after.before = d.before
-		}
-		d.before, d.after = nil, nil
+	if d.place == 0 {
+		return
 	}
+	held, last := d.g.held, len(d.g.held)-1
+	held[d.place-1] = held[last]
+	held[last].place = d.place
+	held[last], d.g.held = nil, held[:last]
+	d.place = 0
 }
 
 // end ends the lease by f, which returns false if it was lost.

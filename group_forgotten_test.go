@@ -39,11 +39,7 @@ func TestDeliveriesThatWereForgottenAreNotKept(t *testing.T) {
 		got(t, g, i+1)
 		f.pass(2 * time.Second)
 	}
-	n := 0
-	for d := g.held.after; d != nil; d = d.after {
-		n++
-	}
-	if n > 2 {
+	if n := len(g.held); n > 2 {
 		t.Errorf("%d deliveries of one message are kept", n)
 	}
 }

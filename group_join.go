@@ -92,7 +92,7 @@ func (g *Group) begin(ring *group.Ring, n, seq uint64) error {
 		r.Close()
 		return err
 	}
-	g.walk = walk{ring: ring, r: r, first: n, at: n, seqs: make([]uint64, ring.Entries())}
+	g.walk = walk{ring: ring, from: &lessor{g: g, ring: ring}, r: r, first: n, at: n, seqs: make([]uint64, ring.Entries())}
 	if g.file.ByKey {
 		g.walk.keys = newKeyLines(ring, n)
 	}

@@ -138,8 +138,8 @@ func (a *actor) die() {
 	if g.dirty != nil {
 		g.dirty.Stop()
 	}
-	for d := g.held.after; d != nil; d = g.held.after {
-		d.over() // nobody looks at them any more
+	for len(g.held) > 0 {
+		g.held[0].over() // nobody looks at them any more
 	}
 	g.walk.close()
 	g.mu.Unlock()

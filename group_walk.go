@@ -408,8 +408,10 @@ func (g *Group) handOut(d *Delivery, now moment) (*Delivery, error) {
 // cannot, the lease is ended.
 func (g *Group) reread(cells *group.Delays, lease group.Lease, seq uint64, now moment) (*Delivery, error) {
 	w := &g.walk
-	d := g.delivery(lease, nil)
-	d.cells = cells
+	d := &Delivery{lessor: w.from, lease: lease}
+	if cells != nil {
+		d.lessor = &lessor{g: g, ring: w.ring, cells: cells}
+	}
 	if w.again == nil {
 		r, err := g.q.log.NewReader(false)
 		if err != nil {
