@@ -91,6 +91,14 @@ func (f *File) Sync() error {
 	return f.fail("sync", eintr(func() error { return unix.Fsync(f.fd) }))
 }
 
+// StartWrite has the kernel begin to write what is dirty in [off, off+n), and returns
+// without waiting for the disk. It is a hint: nothing is stable afterwards, and an error
+// of the write is not taken from the syncs that will report it.
+func (f *File) StartWrite(off, n int64) {
+	// An error is of the call alone: the pages are still dirty then, and synced later.
+	_ = unix.SyncFileRange(f.fd, off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // ReadAt reads like io.ReaderAt.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if n, onHeap := readHeapFile(f, p, off); onHeap {

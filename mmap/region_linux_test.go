@@ -159,6 +159,27 @@ func TestAllocateExtendsAFileAndLeavesWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestAStartedWriteChangesNothing(t *testing.T) {
+	f, r := mapFile(t, 100, 4*PageSize)
+	if err := f.Allocate(0, 3*PageSize); err != nil {
+		t.Fatal(err)
+	}
+	r.Word(PageSize).Store(7)
+	f.StartWrite(PageSize, 2*PageSize)
+	f.StartWrite(8*PageSize, PageSize) // past the end: a hint like any other
+	if got := r.Word(PageSize).Load(); got != 7 {
+		t.Errorf("got %d, want 7", got)
+	}
+	r.Word(PageSize).Store(8)
+	if err := r.Flush(PageSize, PageSize); err != nil {
+		t.Error(err)
+	}
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], PageSize); err != nil || b[0] != 8 {
+		t.Errorf("got %d, %v, want 8", b[0], err)
+	}
+}
+
 func TestAFullDiskIsTold(t *testing.T) {
 	f := create(t, openDir(t, mount(t, "tmpfs", "size=1m")), "file", nil)
 	err := f.Allocate(0, 2<<20)

@@ -118,6 +118,7 @@ type watch struct {
 	durable     Position // when the control file was last synced
 	rate        int64    // bytes appended a tick, smoothed
 	touched     Position // pages are ready up to here
+	written     Position // and those of a queue that is synced often are on disk, or on the way
 	leaving     []*seg   // to be released when the grace period is over
 	grace       grace
 	warned      time.Time
@@ -203,42 +204,12 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	waiting := l.durability() == SyncInterval && l.behind() && l.ctl.poisoned() == nil
 	resting = !waiting && now.Sub(w.lastMove) >= restAfter
 	l.follow(w, s, end)
+	l.writeAhead(w, s, end)
 	err = errors.Join(l.keepControl(w, now, resting), l.keepSettled(w, now), l.keepLimits(w, now))
 	if resting {
 		err = errors.Join(err, l.dropPrepared())
 	}
 	return resting, err
-}
-
-// follow makes pages ready ahead of the tail and prepares the next segment.
-func (l *Log) follow(w *watch, s *seg, end Position) {
-	var bytes int64
-	if w.end.ordinal() == end.ordinal() {
-		bytes = max(end.off()-w.end.off(), 0)
-	} else if w.end != 0 {
-		bytes = s.Size
-	}
-	w.end = end
-	w.rate = (3*w.rate + bytes) / 4
-	if w.rate < minAheadRate || mmap.HeapFiles() {
-		return
-	}
-	// Never further than the segment is full: a small queue stays a small file.
-	ahead := min(w.rate*int64(aheadTime/keeperTick), maxAheadBytes, end.off())
-	from := max(w.touched, end)
-	if from.ordinal() != s.Ordinal {
-		from = end
-	}
-	to := min(end.off()+ahead, s.Size)
-	if to > from.off() {
-		if err := s.Grow(to); err == nil { // a full disk is the appender's to report
-			s.Region().Touch(from.off(), to-from.off())
-			w.touched = makePosition(s.Ordinal, to)
-		}
-	}
-	if end.off()+2*ahead > s.Size {
-		l.prepare(s.Size, ahead)
-	}
 }
 
 // prepare makes the file of the next segment, allocated and in memory, without

@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/walq/walq/internal/step"
@@ -39,6 +40,8 @@ type syncer struct {
 	at *seg
 	c  segment.Cursor
 	o  observer // of the claim that holds this handle's syncs up, guarded by mu
+
+	spanBytes atomic.Int64 // what a sync writes, smoothed
 
 	rounds struct {
 		sync.Mutex
@@ -158,6 +161,7 @@ func (l *Log) syncSpan(p *span, foreign bool) error {
 	if p := l.ctl.poisoned(); p != nil {
 		return &PoisonError{*p} // somebody was told of a failed write of the same range
 	}
+	l.syncer.spanBytes.Store((7*l.syncer.spanBytes.Load() + n) / 8)
 	at, c := p.s, p.to
 	if p.next != nil {
 		at, c = p.next, p.next.Start()
