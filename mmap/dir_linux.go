@@ -231,6 +231,19 @@ func (d *Dir) Sync() error {
 	return d.fail("sync", "", eintr(func() error { return unix.Fsync(d.fd) }))
 }
 
+// Size is the size in bytes of a regular file in the directory.
+func (d *Dir) Size(name string) (int64, error) {
+	if err := checkName(name); err != nil {
+		return 0, err
+	}
+	var st unix.Stat_t
+	err := eintr(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = ErrNotRegular
+	}
+	return st.Size, d.fail("stat", name, err)
+}
+
 // Names lists the directory, in no order.
 func (d *Dir) Names() ([]string, error) {
 	// A descriptor of its own: the position in a directory is part of the

@@ -93,6 +93,9 @@ func (d *Dir) OpenOrCreate(name string, perm fs.FileMode) (*File, error) {
 // OpenDir opens a directory beneath this one.
 func (d *Dir) OpenDir(name string) (*Dir, error) { return nil, ErrUnsupported }
 
+// Size is the size of a file in the directory.
+func (d *Dir) Size(name string) (int64, error) { return 0, ErrUnsupported }
+
 // Again is another handle on the same directory.
 func (d *Dir) Again() (*Dir, error) { return nil, ErrUnsupported }
 

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -180,5 +181,61 @@ func TestASeekFindsItsMessageAlsoIfAllKnownSegmentsWereTrimmed(t *testing.T) {
 	}
 	if m := next(t, r); m.Seq != last.Seq {
 		t.Errorf("got message %d, want %d", m.Seq, last.Seq)
+	}
+}
+
+// A handle that only reads may have looked at the log before a recovery that cut it: what
+// was moved aside is not found any more, and the segment that goes on is.
+func TestSeeksAreRightAfterARecoveryThatCutTheLog(t *testing.T) {
+	dir := newQueue(t)
+	l := create(t, dir, Options{Durability: SyncNever})
+	kept := appendDurable(t, l, "kept")
+	if err := l.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range maxSteps / 8 {
+		fillSegments(t, l, 1)
+	}
+	lost := appendText(t, l, "lost")
+	looker := open(t, dir, Options{ReadOnly: true})
+	r, err := looker.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, seq := range []uint64{lost.Seq, lost.Seq / 2} {
+		if err := r.SeekSeq(seq); err != nil {
+			t.Fatal(err)
+		}
+		if m := next(t, r); m.Seq != seq {
+			t.Fatalf("got %d, want %d", m.Seq, seq)
+		}
+	}
+	if err := r.SeekTime(time.Now().UnixNano()); err != nil {
+		t.Fatal(err)
+	}
+	crash(t, l)
+	for i := segments(t, dir) - 1; i > 0; i-- { // a power loss left the first one alone
+		if err := os.Remove(segmentFile(t, dir, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	powerLoss(t, dir)
+	l = open(t, dir, Options{})
+	after := appendText(t, l, "after")
+	for _, c := range []struct{ seq, want uint64 }{{kept.Seq, kept.Seq}, {after.Seq, after.Seq}, {lost.Seq, 0}} {
+		if err := r.SeekSeq(c.seq); err != nil {
+			t.Fatalf("to %d: %v", c.seq, err)
+		}
+		m := next(t, r)
+		if c.want != 0 && m.Seq != c.want || c.want == 0 && (m.Seq < c.seq || string(m.Body) != "after") {
+			t.Errorf("sought %d: got %d, %q", c.seq, m.Seq, m.Body)
+		}
+	}
+	if err := r.SeekTime(0); err != nil {
+		t.Fatal(err)
+	}
+	if m := next(t, r); m.Seq != kept.Seq {
+		t.Errorf("by time: got %d, want %d", m.Seq, kept.Seq)
 	}
 }

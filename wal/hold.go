@@ -145,7 +145,7 @@ func (l *Log) sizeFrom(seq uint64) (total int64, second uint64, err error) {
 	}
 	oldest := l.ctl.oldest()
 	for i := len(firsts) - 1; i >= 0 && firsts[i] >= oldest; i-- {
-		size, err := l.fileSize(firsts[i])
+		size, err := l.log.Size(segment.Name(firsts[i]))
 		if err != nil && !isNotExist(err) { // trimmed meanwhile
 			return 0, 0, err
 		}

@@ -60,18 +60,18 @@ type Log struct {
 	settings   Settings
 	maxContent int64 // longest content of a frame, bytes
 
-	gate        gate
-	closing     chan struct{}       // closed when Close begins: waits end
-	tail        atomic.Pointer[seg] // where this handle's appenders are; nil if read-only
-	rolling     sync.Mutex          // one roll at a time within the handle
-	trimming    sync.Mutex          // the trim lock's part within the handle
-	sealedSizes map[uint64]int64    // of files, by first sequence number; guarded by trimming
-	pending     pendingClaims
-	waker       func(slot int)          // see SetWaker
-	holds       func(below uint64) Hold // see SetHolds
-	syncer      syncer
-	keeper      keeper
-	catalog     catalog
+	gate     gate
+	closing  chan struct{}       // closed when Close begins: waits end
+	tail     atomic.Pointer[seg] // where this handle's appenders are; nil if read-only
+	rolling  sync.Mutex          // one roll at a time within the handle
+	trimming sync.Mutex          // the trim lock's part within the handle
+	kept     keptSegments        // guarded by trimming
+	pending  pendingClaims
+	waker    func(slot int)          // see SetWaker
+	holds    func(below uint64) Hold // see SetHolds
+	syncer   syncer
+	keeper   keeper
+	catalog  catalog
 }
 
 // A member is what makes a handle a participant.

@@ -59,7 +59,7 @@ func (r *Reader) SeekSeq(seq uint64) error {
 }
 
 func (r *Reader) seekSeq(seq uint64) error {
-	s, err := r.l.segmentFor(func(e *catalogued) (bool, error) { return e.first <= seq, nil })
+	s, err := r.l.segmentFor(func(e *listedSegment) (bool, error) { return e.first <= seq, nil })
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (r *Reader) SeekTime(t int64) error {
 }
 
 func (r *Reader) seekTime(t int64) error {
-	s, err := r.l.segmentFor(func(e *catalogued) (bool, error) { return r.l.createdBefore(e, t) })
+	s, err := r.l.segmentFor(func(e *listedSegment) (bool, error) { return r.l.createdBefore(e, t) })
 	if err != nil {
 		return err
 	}

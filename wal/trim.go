@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/walq/walq/internal/step"
@@ -103,28 +104,38 @@ func (l *Log) trim(ctx context.Context, before uint64, need *room) (removed int,
 	if err != nil {
 		return 0, err
 	}
-	firsts, sizes, err := l.keptFiles()
-	if err != nil {
+	if l.nothingToTrim(before, settings, need) {
+		return 0, nil
+	}
+	defer func() {
+		if err != nil && !errors.Is(err, ErrFull) && ctx.Err() == nil {
+			l.kept = keptSegments{} // what it knows may be what is wrong
+		}
+	}()
+	if err := l.kept.update(l); err != nil {
 		return 0, err
 	}
-	var total, more int64
-	for _, n := range sizes {
-		total += n
-	}
+	all, total := l.kept.all, l.kept.bytes
+	var more int64
+	end := uint64(math.MaxUint64) // of the last segment
 	if need != nil {
-		more = need.bytes
+		more, end = need.bytes, need.end
+	}
+	start := func(i int) uint64 {
+		if i == len(all) {
+			return end
+		}
+		return all[i].first
 	}
 	kept := 0 // index of the first segment that stays
-	for left := total; kept+1 < len(firsts) && ctx.Err() == nil; kept++ {
-		n, err := l.acquire(&l.table, firsts[kept+1])
+	for left := total; kept+1 < len(all) && ctx.Err() == nil; kept++ {
+		n, err := l.acquireKept(all[kept+1].first)
 		if err != nil {
 			return 0, err
 		}
-		// A roll closes a segment: what is in it is no younger than the next one.
-		old := settings.MaxAge > 0 && n.Created < time.Now().Add(-settings.MaxAge).UnixNano()
-		wanted := n.First <= before || old || settings.MaxBytes > 0 && left+more > settings.MaxBytes
-		if n.PrevFirst != firsts[kept] {
-			err = &CorruptError{Path: n.Path(), Reason: fmt.Sprintf("it does not name %s as its predecessor; nothing is trimmed", segment.Name(firsts[kept]))}
+		wanted := n.First <= before || tooOld(n.Created, settings) || settings.MaxBytes > 0 && left+more > settings.MaxBytes
+		if n.PrevFirst != all[kept].first {
+			err = &CorruptError{Path: n.Path(), Reason: fmt.Sprintf("it does not name %s as its predecessor; nothing is trimmed", segment.Name(all[kept].first))}
 		}
 		may := wanted && l.mayGoBefore(n, settings)
 		l.table.release(n)
@@ -134,63 +145,38 @@ func (l *Log) trim(ctx context.Context, before uint64, need *room) (removed int,
 		if !may {
 			break
 		}
-		left -= sizes[kept]
-	}
-	below := firsts[kept]
-	if need != nil {
-		firsts = append(firsts, need.end)
-		below = firsts[kept+1]
+		left -= all[kept].bytes
 	}
 	hold := NoHold
 	if kept > 0 || need != nil && total+more > settings.MaxBytes {
-		hold = l.hold(below)
+		below := kept // where trimming would stop otherwise
+		if need != nil {
+			below++
+		}
+		hold = l.hold(start(below))
 		step.At(step.TrimAsked)
 	}
-	for kept > 0 && firsts[kept] > hold.From {
+	for kept > 0 && all[kept].first > hold.From {
 		kept--
 	}
-	for _, n := range sizes[:kept] {
-		total -= n
+	for _, k := range all[:kept] {
+		total -= k.bytes
 	}
+	second := start(kept + 1)
 	if kept > 0 {
-		err = l.removeBelow(firsts[kept], settings)
+		err = l.removeBelow(kept, settings)
 	}
 	if need != nil && err == nil {
-		err = full(settings, total, *need, hold, firsts[kept+1])
+		err = full(settings, total, *need, hold, second)
 	}
 	return kept, errors.Join(err, ctx.Err())
 }
 
-// keptFiles lists the segments that count, oldest first, with the bytes that
-// each takes on disk. Those with a segment behind them are sealed and grow no more,
-// so it looks at each file once. The caller holds the trim lock.
-func (l *Log) keptFiles() (firsts []uint64, sizes []int64, err error) {
-	all, err := segmentNames(l.log)
-	if err != nil {
-		return nil, nil, err
-	}
-	oldest := l.ctl.oldest()
-	sealed := make(map[uint64]int64, len(all))
-	for i, first := range all {
-		if first < oldest {
-			continue
-		}
-		size, known := l.sealedSizes[first]
-		if !known {
-			if size, err = l.fileSize(first); err != nil {
-				return nil, nil, err
-			}
-		}
-		if i+1 < len(all) {
-			sealed[first] = size
-		}
-		firsts, sizes = append(firsts, first), append(sizes, size)
-	}
-	l.sealedSizes = sealed
-	if len(firsts) == 0 || firsts[0] != oldest {
-		return nil, nil, &CorruptError{Path: l.log.Join(segment.Name(oldest)), Reason: "the segment with the oldest messages is missing"}
-	}
-	return firsts, sizes, nil
+// tooOld reports whether what lies before a segment that was created then, in
+// nanoseconds since the Unix epoch, is older than is kept: a roll closes a segment, so
+// what is in it is no younger than the next one.
+func tooOld(created int64, s Settings) bool {
+	return s.MaxAge > 0 && created < time.Now().Add(-s.MaxAge).UnixNano()
 }
 
 // mayGoBefore reports whether everything before the segment n may be removed:
@@ -204,9 +190,10 @@ func (l *Log) mayGoBefore(n *seg, settings Settings) bool {
 	return settings.Durability != SyncAlways || start <= l.ctl.durable()
 }
 
-// removeBelow makes first the oldest kept sequence number, on disk too, and only
-// then removes what lies below.
-func (l *Log) removeBelow(first uint64, settings Settings) error {
+// removeBelow makes the segment that l.kept has at i the one with the oldest kept
+// sequence number, on disk too, and only then removes what lies below.
+func (l *Log) removeBelow(i int, settings Settings) error {
+	first := l.kept.all[i].first
 	n, err := l.acquire(&l.table, first)
 	if err != nil {
 		return err
@@ -232,18 +219,8 @@ func (l *Log) removeBelow(first uint64, settings Settings) error {
 		return err
 	}
 	step.At(step.TrimControlSynced)
-	firsts, err := segmentNames(l.log)
-	if err != nil {
+	if err := l.kept.remove(l, i); err != nil {
 		return err
-	}
-	for _, old := range firsts {
-		if old >= first {
-			break
-		}
-		if err := l.log.Unlink(segment.Name(old)); err != nil && !isNotExist(err) {
-			return err
-		}
-		step.At(step.TrimUnlinked)
 	}
 	l.wake(WaitSpace)
 	return nil
@@ -282,13 +259,4 @@ func (l *Log) SetLimits(ctx context.Context, change func(*Settings)) error {
 		return l.syncControl()
 	})
 	return errors.Join(err, l.dropTrimLock())
-}
-
-func (l *Log) fileSize(first uint64) (int64, error) {
-	f, err := l.log.Open(segment.Name(first), true)
-	if err != nil {
-		return 0, err
-	}
-	size, err := f.Size()
-	return size, errors.Join(err, f.Close())
 }
