@@ -181,7 +181,7 @@ func (f *File) Map(size int64, readOnly bool) (*Region, error) {
 	if readOnly {
 		prot = unix.PROT_READ
 	}
-	p, err := unix.MmapPtr(f.fd, 0, nil, uintptr(size), prot, unix.MAP_SHARED)
+	p, err := mapAligned(f.fd, size, prot)
 	if err != nil {
 		return nil, f.fail("map", err)
 	}
@@ -225,7 +225,11 @@ func (r *Region) Flush(off, n int64) error {
 
 // Random tells the kernel that the region is not read in order: it then keeps
 // small pages, so that a flush of a few bytes writes a page and not megabytes.
-func (r *Region) Random() error { return r.advise(unix.MADV_RANDOM, 0, r.Len()) }
+// Nobody else may use the region yet.
+func (r *Region) Random() error {
+	r.random = true
+	return r.advise(unix.MADV_RANDOM, 0, r.Len())
+}
 
 // Prefetch asks the kernel to read [off, off+n) soon.
 func (r *Region) Prefetch(off, n int64) error { return r.advise(unix.MADV_WILLNEED, off, n) }

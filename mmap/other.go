@@ -64,6 +64,15 @@ func (r *Region) Flush(off, n int64) error { return nil }
 // Random tells the kernel that the region is not read in order.
 func (r *Region) Random() error { return nil }
 
+// LargePage is the size of a large page.
+const LargePage = 2 << 20
+
+// Allocate is like File.Allocate.
+func (r *Region) Allocate(f *File, off, n int64) error { return ErrUnsupported }
+
+// Prepare makes pages present.
+func (r *Region) Prepare(off, n int64) {}
+
 // Prefetch asks the kernel to read a range soon.
 func (r *Region) Prefetch(off, n int64) error { return nil }
 

@@ -21,6 +21,7 @@ type Region struct {
 	path     string // for messages only
 	readOnly bool
 	heap     *heapFile // nil over a real mapping and over Heap
+	random   bool      // see Random
 
 	once    sync.Once
 	cleanup runtime.Cleanup

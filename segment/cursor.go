@@ -67,6 +67,17 @@ func (s *Segment) Walk(c Cursor) (Cursor, Word, error) {
 	return s.walk(c, func(w Word) bool { return w.State() == Committed || w.State() == Pad })
 }
 
+// WalkUntil is Walk, but goes no further than the first boundary at or behind end.
+func (s *Segment) WalkUntil(c Cursor, end int64) (Cursor, Word, error) {
+	for {
+		w, err := s.Word(c.Off)
+		if err != nil || c.Off >= end || w.State() != Committed && w.State() != Pad {
+			return c, w, err
+		}
+		c = c.After(w)
+	}
+}
+
 // WalkToFree is Walk, but goes over claims of others too: to the place where
 // the next claim or the SEAL belongs.
 func (s *Segment) WalkToFree(c Cursor) (Cursor, Word, error) {

@@ -60,7 +60,11 @@ func TestGrowingDoublesTheRoomUpToAnExtent(t *testing.T) {
 	want := s.Allocated()
 	for want < size {
 		room := min(want-s.start, maxExtentBytes)
-		want = min(want+room, size)
+		want += room
+		if room >= mmap.LargePage { // whole ones
+			want = (want + mmap.LargePage - 1) &^ (mmap.LargePage - 1)
+		}
+		want = min(want, size)
 		if err := s.Grow(s.Allocated() + 1); err != nil {
 			t.Fatal(err)
 		}

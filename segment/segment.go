@@ -67,12 +67,8 @@ func Create(dir *mmap.Dir, name string, perm fs.FileMode, size, extent int64) (*
 	}
 	s := &Segment{f: f, start: DataStart(size)}
 	s.Size = size
-	end := min(size, (s.start+max(extent, firstExtentBytes)+pageBytes-1)&^(pageBytes-1))
+	end := min(size, s.start+firstExtentBytes)
 	err = f.Allocate(0, end)
-	if err != nil && end > s.start+firstExtentBytes {
-		end = s.start + firstExtentBytes // the disk may have room for a little
-		err = f.Allocate(0, end)
-	}
 	if err == nil {
 		s.r, err = f.Map(size, false)
 	}
@@ -80,6 +76,9 @@ func Create(dir *mmap.Dir, name string, perm fs.FileMode, size, extent int64) (*
 		return nil, errors.Join(err, f.Close(), dir.Unlink(name))
 	}
 	s.allocated().Store(uint64(end))
+	if want := min(size, (s.start+extent+pageBytes-1)&^(pageBytes-1)); want > end && s.r.Allocate(f, end, want-end) == nil {
+		s.allocated().Store(uint64(want)) // if not, the disk has room for a little only
+	}
 	return s, nil
 }
 
@@ -232,9 +231,12 @@ func (s *Segment) Grow(end int64) error {
 		panic(fmt.Sprintf("segment: grow to %d of %d bytes", end, s.Size))
 	}
 	extent := min(max(a-s.start, firstExtentBytes), maxExtentBytes)
-	want := min(max(end, a+extent), s.Size)
-	want = min((want+pageBytes-1)&^(pageBytes-1), s.Size)
-	err := s.f.Allocate(a, want-a)
+	want, page := max(end, a+extent), int64(pageBytes)
+	if extent >= mmap.LargePage {
+		page = mmap.LargePage
+	}
+	want = min((want+page-1)&^(page-1), s.Size)
+	err := s.r.Allocate(s.f, a, want-a)
 	if errors.Is(err, mmap.ErrDiskFull) {
 		want = min((end+pageBytes-1)&^(pageBytes-1), s.Size)
 		err = s.f.Allocate(a, want-a)

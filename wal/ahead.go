@@ -35,10 +35,13 @@ func (l *Log) follow(w *watch, s *seg, end Position) {
 	if from.ordinal() != s.Ordinal {
 		from = end
 	}
-	to := min(end.off()+ahead, s.Size)
-	if to > from.off() {
+	to := end.off() + ahead
+	if ahead >= 2*mmap.LargePage {
+		to = (to + mmap.LargePage - 1) &^ (mmap.LargePage - 1)
+	}
+	if to = min(to, s.Size); to > from.off() {
 		if err := s.Grow(to); err == nil { // a full disk is the appender's to report
-			s.Region().Touch(from.off(), to-from.off())
+			s.Region().Prepare(from.off(), to-from.off())
 			w.touched = makePosition(s.Ordinal, to)
 		}
 	}

@@ -33,9 +33,6 @@ const (
 	minAheadRate = 16 << 10
 	// controlSyncEvery is how far the control file's copy on disk may lag.
 	controlSyncEvery = time.Second
-	// settleEvery is how often a queue that is not synced learns how far its
-	// frames are final, so that nobody walks far to find dead claims.
-	settleEvery = time.Second
 	// watchEvery is how often it looks at a claim in its way, for a stopped owner.
 	watchEvery = longestLook / 2
 	// trimEvery is how often, beside after each roll, the limits are looked at.
@@ -228,7 +225,9 @@ func (l *Log) prepare(size, ahead int64) {
 		l.unlockPrepare()
 		return
 	}
-	made.Region().Touch(0, made.Allocated())
+	// The head stays in small pages, or each sync of it would write a large one.
+	made.Region().Prepare(0, made.Start().Off)
+	made.Region().Prepare(made.Start().Off, made.Allocated()-made.Start().Off)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.prepared, k.prepName = made, name
@@ -348,58 +347,6 @@ func (l *Log) keepControl(w *watch, now time.Time, last bool) error {
 	}
 	w.lastControl, w.durable = now, d
 	return l.syncControl()
-}
-
-// keepSettled raises the settled position of a queue that is seldom synced.
-func (l *Log) keepSettled(w *watch, now time.Time) error {
-	every := settleEvery
-	if w.stuck != (observer{}) {
-		every = watchEvery
-	}
-	if now.Sub(w.lastSettle) < every {
-		return nil
-	}
-	w.lastSettle = now
-	return l.settle(&w.stuck)
-}
-
-// settle raises the settled position as far as frames are final. o is of the
-// claim that was in the way the last time, and of the one that is this time.
-func (l *Log) settle(o *observer) error {
-	s, from, err := l.settledSegment()
-	if err != nil {
-		return err
-	}
-	c := segment.Cursor{Off: from.off()}
-	for {
-		var word segment.Word
-		c, word, err = s.Walk(c)
-		if err != nil {
-			break
-		}
-		l.ctl.raiseSettled(s, c.Off)
-		if word.State() == segment.Claimed {
-			// A dead claim would keep everything behind it from being settled,
-			// and trimmed, for ever where nobody reads or syncs.
-			var over bool
-			if over, err = l.judge(o, s, c, word); over {
-				continue
-			}
-			break
-		}
-		*o = observer{}
-		if !word.Sealed() || err != nil {
-			break
-		}
-		n, _, serr := l.successorAt(s, word)
-		if err = serr; n == nil {
-			break
-		}
-		l.table.release(s)
-		s, c = n, n.Start()
-	}
-	l.table.release(s)
-	return err
 }
 
 // keepLimits trims what lies beyond the queue's limits, while somebody appends.

@@ -99,7 +99,7 @@ func (l *Log) trimLocked(need *room) (removed int, err error) {
 func (l *Log) trim(ctx context.Context, before uint64, need *room) (removed int, err error) {
 	settings, err := l.ctl.settings()
 	if err == nil {
-		err = l.settle(new(observer)) // which does not wait for those who are merely stopped
+		err = l.settle(new(observer), math.MaxInt64) // which does not wait for those who are merely stopped
 	}
 	if err != nil {
 		return 0, err
