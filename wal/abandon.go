@@ -10,6 +10,7 @@ import "errors"
 func (l *Log) Abandon() error {
 	l.gate.close()
 	close(l.closing)
+	l.syncer.rounds.close()
 	l.keeper.stop()
 	l.releaseAll()
 	l.pending.mu.Lock()

@@ -54,7 +54,7 @@ func TestCloseEndsWaitsAlsoBehindAnOwnClaim(t *testing.T) {
 	a := appendBytes(t, l, 10)
 	waited := make(chan error, 1)
 	go func() { waited <- l.WaitAppended(t.Context(), a) }()
-	testx.Eventually(t, 20*time.Second, func() bool { now, _ := l.syncer.waiting(); return now > 0 }, "somebody waits")
+	testx.Eventually(t, 20*time.Second, func() bool { return l.syncer.rounds.aboard.Load() > 0 }, "somebody waits")
 	within(t, "Close", func() { closeLog(t, l) })
 	if err := <-waited; err != nil && !errors.Is(err, ErrClosed) {
 		t.Errorf("the wait ended with %v, want ErrClosed or success", err)

@@ -106,7 +106,6 @@ func Open(ctx context.Context, path string, o Options) (_ *Log, err error) {
 	l.table.open = map[uint64]*seg{}
 	l.table.readOnly = o.ReadOnly
 	l.table.random = l.settings.Durability != SyncNever
-	l.syncer.init()
 	l.keeper.init()
 	if o.ReadOnly {
 		if err := l.guarded(l.lookOn); err != nil {
@@ -183,6 +182,7 @@ func (l *Log) Close() (err error) {
 		return ErrClosed
 	}
 	close(l.closing)
+	l.syncer.rounds.close()
 	l.pending.abortAll() // somebody inside may wait for one to pass
 	l.gate.drainAll()
 	l.keeper.stop()

@@ -116,6 +116,12 @@ func (l *Log) waitDurable(ctx context.Context, t target) (err error) {
 // of closing ends it.
 func (l *Log) awaitDurable(ctx context.Context, t target, closing <-chan struct{}) error {
 	var idle time.Duration
+	called := false // to lead, and did not yet
+	defer func() {
+		if called {
+			l.endRound(false) // who leaves without leading has somebody else called
+		}
+	}()
 	for {
 		if l.reached(t) {
 			return nil
@@ -134,72 +140,38 @@ func (l *Log) awaitDurable(ctx context.Context, t target, closing <-chan struct{
 		if l.slot < 0 {
 			return ErrReadOnly
 		}
-		lead, over := l.syncer.enrol()
-		if lead {
-			before := l.ctl.durable()
-			if err := l.leadRound(t); err != nil {
-				return err
-			}
-			if l.ctl.durable() != before {
-				idle = 0
+		if !called {
+			lead, w := l.syncer.rounds.enrol(t, closing != nil)
+			if !lead {
+				called = l.syncer.rounds.ride(ctx, w)
 				continue
 			}
-			// There was nothing to sync: what is awaited was not appended yet,
-			// or lies behind a claim. It gets longer chances.
-			idle = min(max(2*idle, shortPause), longPause)
-			timer := time.NewTimer(idle)
-			over = nil
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			case <-closing:
-			}
-			timer.Stop()
+		}
+		before := l.ctl.durable()
+		called = false
+		if err := l.leadRound(t); err != nil {
+			return err
+		}
+		if l.ctl.durable() != before {
+			idle = 0
 			continue
 		}
+		// There was nothing to sync: what is awaited was not appended yet,
+		// or lies behind a claim. It gets longer chances.
+		idle = min(max(2*idle, shortPause), longPause)
+		timer := time.NewTimer(idle)
 		select {
-		case <-over:
+		case <-timer.C:
 		case <-ctx.Done():
 		case <-closing:
 		}
+		timer.Stop()
 	}
-}
-
-// enrol makes the caller a member of the next round. Either it leads it, or it
-// waits until the round that runs now is over: if that one came too late for
-// the caller's frame, the caller enrols again.
-func (y *syncer) enrol() (lead bool, over <-chan struct{}) {
-	r := &y.rounds
-	r.Lock()
-	defer r.Unlock()
-	r.waiting++
-	if r.running {
-		return false, r.over
-	}
-	r.running = true
-	return true, nil
-}
-
-func (y *syncer) waiting() (now, before int) {
-	y.rounds.Lock()
-	defer y.rounds.Unlock()
-	return y.rounds.waiting, y.rounds.before
-}
-
-// endRound wakes the members of the round. Who enrolled while it ran was woken
-// too, and enrols again unless the sync covered it.
-func (y *syncer) endRound() {
-	r := &y.rounds
-	r.Lock()
-	defer r.Unlock()
-	r.before, r.waiting, r.running = r.waiting, 0, false
-	close(r.over)
-	r.over = make(chan struct{})
 }
 
 func (l *Log) leadRound(t target) error {
-	defer l.syncer.endRound()
-	l.awaitCompany()
+	defer l.endRound(true)
+	l.syncer.rounds.awaitCompany()
 	if held := l.takeGathering(t); held {
 		defer l.ctl.word(ctlGather).CompareAndSwap(l.tag(), 0)
 	}
@@ -209,17 +181,19 @@ func (l *Log) leadRound(t target) error {
 	return l.syncNow(t)
 }
 
-// awaitCompany lets those who rode along last time come aboard again. Alone
-// last time, alone now: a lone appender never waits.
-func (l *Log) awaitCompany() {
-	now, before := l.syncer.waiting()
-	if now >= before {
-		return
+// endRound wakes those whose target is reached, and calls another one to lead if
+// somebody is left. synced is false if the caller was called to lead and did not.
+func (l *Log) endRound(synced bool) {
+	var durable Position
+	var seq uint64
+	err := l.guarded(func() error {
+		durable, seq = l.ctl.durable(), l.ctl.word(ctlDurableSeq).Load()
+		return nil
+	})
+	if err != nil {
+		durable, seq = 0, 0 // each of them will meet the same fault
 	}
-	for start := time.Now(); now < before && time.Since(start) < gatherTime; {
-		spin.Wait()
-		now, _ = l.syncer.waiting()
-	}
+	l.syncer.rounds.end(durable, seq, synced)
 }
 
 // takeGathering waits for the turn to sync. It returns false if another process

@@ -16,7 +16,7 @@ import (
 // everyone, and whoever finds it past its own frame is done.
 //
 // Within a handle those who wait form rounds: one of them leads and syncs for
-// all, the others sleep until the round is over. Between processes a gathering
+// all, the others sleep until a round served them. Between processes a gathering
 // lock makes leaders take turns; it only gathers, so a holder that stops costs
 // the others gatherPatience and no more.
 
@@ -43,16 +43,8 @@ type syncer struct {
 
 	spanBytes atomic.Int64 // what a sync writes, smoothed
 
-	rounds struct {
-		sync.Mutex
-		running bool
-		waiting int           // members of the round to come, leader included
-		before  int           // members of the last round
-		over    chan struct{} // closed when the running round is over
-	}
+	rounds rounds
 }
-
-func (y *syncer) init() { y.rounds.over = make(chan struct{}) }
 
 func (y *syncer) dropCursor(t *table) {
 	y.mu.Lock()
