@@ -113,7 +113,7 @@ func (cr *crowd) write(rng *rand.Rand, slot int) {
 			ids[i] = cr.ids.Add(1)
 			parts[i].Body = crowdBody(ids[i], rng.IntN(300))
 		}
-		length, count := BatchLength(parts)
+		length, count, _ := BatchLength(parts)
 		if len(parts) == 1 {
 			length, count = int64(len(parts[0].Body)), 1
 		}

@@ -105,16 +105,23 @@ func (s *Segment) Passes(c, next Cursor) bool {
 	return c.Off/hintStrideBytes != next.Off/hintStrideBytes
 }
 
+// PassesStride reports whether Passed writes an entry of the sparse index, which needs a
+// time.
+func (s *Segment) PassesStride(c, next Cursor) bool {
+	return c.Off/indexStrideBytes != next.Off/indexStrideBytes
+}
+
 // Passed tells the segment that the frame from c to next was committed: at
 // every few KiB it moves the tail hint, and where a stride of the sparse index
-// is crossed it writes the entry. maxTime is not less than the time of any frame
-// before next, in nanoseconds.
+// is crossed it writes the entry. maxTime, which only that needs, is not less than the
+// time of any frame before next, in nanoseconds.
 func (s *Segment) Passed(c, next Cursor, maxTime int64) {
 	if !s.Passes(c, next) {
 		return
 	}
 	s.r.Word(offTailHint).Store(s.Pack(next))
-	if i := next.Off / indexStrideBytes; i != c.Off/indexStrideBytes {
+	if s.PassesStride(c, next) {
+		i := next.Off / indexStrideBytes
 		at := offIndex + i*indexEntryBytes
 		for j := at - indexEntryBytes; j >= offIndex; j -= indexEntryBytes {
 			// The entries hold a running maximum; a long frame leaves some out.

@@ -276,6 +276,12 @@ func (h frameHeader) checksumOver(salt, seq uint64, w Word, content []byte) uint
 	return crc32c.Frame(salt, seq, h.sizes(w), uint64(h.metaLen()), uint64(h.time), content)
 }
 
+// checksumCopying is checksumOver for a content that it copies from body, without
+// metadata. dst is the room for content and padding.
+func (h frameHeader) checksumCopying(dst, body []byte, salt, seq uint64, w Word) uint32 {
+	return crc32c.CopyFrame(dst, body, salt, seq, h.sizes(w), 0, uint64(h.time))
+}
+
 // sizes is the third word under the checksum.
 func (h frameHeader) sizes(w Word) uint64 {
 	return uint64(w.Length()) | uint64(w.Count())<<32 | h.bits>>kindShift<<48

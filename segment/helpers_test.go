@@ -56,7 +56,7 @@ func put(t testing.TB, s *Segment, c Cursor, kind uint8, time int64, meta, body 
 // putBatch appends a batch.
 func putBatch(t testing.TB, s *Segment, c Cursor, time int64, parts []Part) Cursor {
 	t.Helper()
-	length, count := BatchLength(parts)
+	length, count, _ := BatchLength(parts)
 	at, w := claim(t, s, c, 4, count, length)
 	s.FillBatch(at, w, time, parts)
 	if !s.Commit(at.Off, w) {

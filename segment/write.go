@@ -50,20 +50,24 @@ func (s *Segment) Fill(c Cursor, w Word, kind uint8, time int64, meta, body []by
 	fill(s.r.Bytes(c.Off, w.Size()), w, c.Seq, s.Salt, kind, time, meta, body)
 }
 
-// fill writes a frame but for its word. p is all of its room.
+// FillBody is Fill for a message without metadata, where body has the length that was
+// claimed: nearly all there is to append.
+func (s *Segment) FillBody(c Cursor, w Word, time int64, body []byte) {
+	p := s.r.Bytes(c.Off, w.Size())
+	h := makeHeader(KindMessage, 0, time)
+	h.put(p, h.checksumCopying(p[FrameHeader:], body, s.Salt, c.Seq, w))
+}
+
+// fill writes a message or a control frame but for its word. p is all of its room.
 func fill(p []byte, w Word, seq, salt uint64, kind uint8, time int64, meta, body []byte) {
 	content := p[FrameHeader : FrameHeader+w.Length()]
-	if len(meta) == 0 {
-		copy(content, body)
-	} else {
-		copy(content[copy(content, meta):], body)
-	}
+	copy(content[copy(content, meta):], body)
 	finish(p, content, w, seq, salt, kind, time, len(meta))
 }
 
 // Finish writes everything but the word of a frame whose content is in place:
-// header, checksum and padding. The checksum is computed over the mapped copy,
-// never over the caller's bytes, which might change meanwhile.
+// header, checksum and padding. The checksum is that of what is stored, never of the
+// caller's bytes as they are at another moment: they might change meanwhile.
 func (s *Segment) Finish(c Cursor, w Word, kind uint8, time int64, metaLen int) {
 	p := s.r.Bytes(c.Off, w.Size())
 	finish(p, p[FrameHeader:FrameHeader+w.Length()], w, c.Seq, s.Salt, kind, time, metaLen)
@@ -95,15 +99,17 @@ func (p *Part) kind() (kind uint8, count int) {
 }
 
 // BatchLength is the content length of a batch of these parts, and how many
-// sequence numbers it takes.
-func BatchLength(parts []Part) (length int64, count int) {
+// sequence numbers it takes. ok is false if a part has more metadata than fits.
+func BatchLength(parts []Part) (length int64, count int, ok bool) {
+	meta := 0
 	for i := range parts { // in place: copies of parts cost more than the sum
 		p := &parts[i]
 		_, n := p.kind()
 		count += n
+		meta = max(meta, len(p.Meta))
 		length += FrameHeader + (int64(len(p.Meta))+int64(len(p.Body))+7)&^7
 	}
-	return length, count
+	return length, count, meta <= MaxMeta
 }
 
 // FillBatch writes the parts as whole, committed frames into a claim made for
@@ -115,10 +121,16 @@ func (s *Segment) FillBatch(c Cursor, w Word, time int64, parts []Part) {
 		p := &parts[i]
 		kind, count := p.kind()
 		inner := makeWord(Committed, w.Slot(), count, int64(len(p.Meta)+len(p.Body)))
-		frame := dst[:inner.Size()]
-		fill(frame, inner, seq, s.Salt, kind, time, p.Meta, p.Body)
+		size := inner.Size()
+		frame := dst[:size]
+		if len(p.Meta) == 0 { // as FillBody
+			h := makeHeader(kind, 0, time)
+			h.put(frame, h.checksumCopying(frame[FrameHeader:], p.Body, s.Salt, seq, inner))
+		} else {
+			fill(frame, inner, seq, s.Salt, kind, time, p.Meta, p.Body)
+		}
 		putWord(frame, inner)
-		dst = dst[inner.Size():]
+		dst = dst[size:]
 		seq += uint64(count)
 	}
 	s.Finish(c, w, KindBatch, time, 0)

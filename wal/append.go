@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/walq/walq/internal/step"
@@ -18,7 +19,8 @@ type Appended struct {
 }
 
 // A fill writes content, header and checksum of a frame into the room that was claimed
-// for it. now is the frame's time. It may run again, for another claim.
+// for it. now is the frame's time. It may run again, for another claim. nil: the content
+// is a body that is copied, the shortest way.
 type fill func(own claim, now int64) error
 
 // Append commits one message: it is visible to every process when Append
@@ -26,8 +28,11 @@ type fill func(own claim, now int64) error
 // empty. The slices are copied. It neither waits nor allocates, but for growing
 // the file, a roll, and a disk that is 2^32 messages behind.
 func (l *Log) Append(meta, body []byte) (Appended, error) {
+	if len(meta) == 0 {
+		return l.append(0, int64(len(body)), 1, body, nil)
+	}
 	length := int64(len(meta)) + int64(len(body))
-	return l.append(len(meta), length, 1, func(own claim, now int64) error {
+	return l.append(len(meta), length, 1, nil, func(own claim, now int64) error {
 		own.s.Fill(own.c, own.w, segment.KindMessage, now, meta, body)
 		return nil
 	})
@@ -38,7 +43,7 @@ func (l *Log) Append(meta, body []byte) (Appended, error) {
 // other memory, if the process was stopped meanwhile for longer than the stall
 // time-out. The bytes are not zero at first, and must not be kept.
 func (l *Log) AppendFunc(meta []byte, n int, write func([]byte) error) (Appended, error) {
-	return l.append(len(meta), int64(len(meta))+int64(n), 1, func(own claim, now int64) error {
+	return l.append(len(meta), int64(len(meta))+int64(n), 1, nil, func(own claim, now int64) error {
 		dst := own.s.Content(own.c.Off, own.w)
 		n := copy(dst, meta)
 		if err := write(dst[n:len(dst):len(dst)]); err != nil {
@@ -55,16 +60,15 @@ func (l *Log) AppendBatch(parts []segment.Part) (Appended, error) {
 	if len(parts) == 0 {
 		return Appended{}, errors.New("an empty batch")
 	}
-	for i := range parts {
-		if n := len(parts[i].Meta); n > segment.MaxMeta {
-			return Appended{}, fmt.Errorf("message %d of the batch has %d bytes of metadata, at most %d fit: %w", i, n, segment.MaxMeta, ErrTooLarge)
-		}
+	length, count, ok := segment.BatchLength(parts)
+	if !ok {
+		i := slices.IndexFunc(parts, func(p Part) bool { return len(p.Meta) > segment.MaxMeta })
+		return Appended{}, fmt.Errorf("message %d of the batch has %d bytes of metadata, at most %d fit: %w", i, len(parts[i].Meta), segment.MaxMeta, ErrTooLarge)
 	}
-	length, count := segment.BatchLength(parts)
 	if count > segment.MaxCount {
 		return Appended{}, fmt.Errorf("a batch of %d messages, at most %d fit: %w", count, segment.MaxCount, ErrTooLarge)
 	}
-	return l.append(0, length, count, func(own claim, now int64) error {
+	return l.append(0, length, count, nil, func(own claim, now int64) error {
 		own.s.FillBatch(own.c, own.w, now, parts)
 		return nil
 	})
@@ -74,13 +78,14 @@ func (l *Log) AppendBatch(parts []segment.Part) (Appended, error) {
 // that fits a segment of this queue.
 func (l *Log) MaxContent() int64 { return l.maxContent }
 
-// append commits a frame with a content of length bytes, meta of them metadata.
-func (l *Log) append(meta int, length int64, count int, f fill) (a Appended, err error) {
+// append commits a frame with a content of length bytes, meta of them metadata: what f
+// writes, or body.
+func (l *Log) append(meta int, length int64, count int, body []byte, f fill) (a Appended, err error) {
 	if !l.takes(meta, length) {
 		return a, l.refuse(meta, length)
 	}
 	for range maxRevocations {
-		a, done, err := l.appendOnce(length, count, f)
+		a, done, err := l.appendOnce(length, count, body, f)
 		if done || err != nil {
 			return a, err
 		}
@@ -115,7 +120,7 @@ func (l *Log) refuse(meta int, length int64) error {
 // appendOnce claims room, fills it and commits. done is false if the claim was
 // revoked meanwhile because this process was taken for stopped: nothing was
 // published, and the caller tries again.
-func (l *Log) appendOnce(length int64, count int, f fill) (a Appended, done bool, err error) {
+func (l *Log) appendOnce(length int64, count int, body []byte, f fill) (a Appended, done bool, err error) {
 	ticket, ok := l.gate.enter()
 	if !ok {
 		return a, false, ErrClosed
@@ -132,7 +137,9 @@ func (l *Log) appendOnce(length int64, count int, f fill) (a Appended, done bool
 		return a, false, err
 	}
 	l.stir()
-	if err = f(own, now); err != nil {
+	if f == nil {
+		own.s.FillBody(own.c, own.w, now, body)
+	} else if err = f(own, now); err != nil {
 		return a, false, err
 	}
 	a, done, err = l.commit(&own)
@@ -176,8 +183,11 @@ func (l *Log) commit(own *claim) (a Appended, done bool, err error) {
 	own.s = nil
 	if s.Passes(own.c, next) {
 		// A fault here must not make an error of an append that is done.
-		now := indexTime()
-		l.keeper.clock.advance(now)
+		var now int64
+		if s.PassesStride(own.c, next) {
+			now = indexTime()
+			l.keeper.clock.advance(now)
+		}
 		if err := l.guarded(func() error { s.Passed(own.c, next, now); return nil }); err != nil {
 			l.warn("cannot write hints", "segment", s.Path(), "err", err)
 		}

@@ -34,3 +34,11 @@ func updateLong(crc uint32, p []byte) uint32 {
 	}
 	return crc32.Update(crc, castagnoli, p)
 }
+
+// copyThenSum is CopyFrame in two passes: where there is no instruction for both at once,
+// and where src is so long that three streams side by side make up for the second pass.
+func copyThenSum(dst, src []byte, a, b, c, d, e uint64) uint32 {
+	n := copy(dst[:(len(src)+7)&^7], src)
+	clear(dst[n : (n+7)&^7])
+	return Frame(a, b, c, d, e, dst[:n])
+}

@@ -1,11 +1,13 @@
 package crc32c
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"math"
 	"math/rand/v2"
+	sl "slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -162,6 +164,54 @@ func TestRandomInputs(t *testing.T) {
 	}
 }
 
+// Around dst and src lies what must be neither written nor summed.
+func TestCopyFrameAtEveryLengthAndAlignment(t *testing.T) {
+	const most, alignments, border = 600, 9, 16
+	random := rand.New(rand.NewPCG(5, 6))
+	from := make([]byte, most+alignments+border)
+	for i := range from {
+		from[i] = byte(random.Uint32())
+	}
+	for _, impl := range []struct {
+		name string
+		copy func(dst, src []byte, a, b, c, d, e uint64) uint32
+	}{{"exported", CopyFrame}, {"twin", copyThenSum}} {
+		t.Run(impl.name, func(t *testing.T) {
+			for n := range most + 1 {
+				padded := (n + 7) &^ 7
+				for at := range alignments {
+					src := from[at : at+n : at+n]
+					into := bytes.Repeat([]byte{0xa5}, border+padded+border)
+					dst := into[border : border+padded+at%2*8]
+					a, b, c, d, e := random.Uint64(), random.Uint64(), random.Uint64(), uint64(random.Uint32()), random.Uint64()
+					got := impl.copy(dst, src, a, b, c, d, e)
+					if want := wantWords5(a, b, c, d|uint64(crc32.Checksum(src, castagnoli))<<32, e); got != want {
+						t.Fatalf("length %d, alignment %d: got %#x, want %#x", n, at, got, want)
+					}
+					want := sl.Concat(bytes.Repeat([]byte{0xa5}, border), src, make([]byte, padded-n), bytes.Repeat([]byte{0xa5}, border))
+					if !bytes.Equal(into, want) {
+						t.Fatalf("length %d, alignment %d: got % x, want % x", n, at, into, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestCopyFrameRefusesRoomWithoutPadding(t *testing.T) {
+	for _, n := range []int{1, 8, 13, 600} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%d bytes went into room that is too small", n)
+				}
+			}()
+			room := (n+7)&^7 - 1
+			CopyFrame(make([]byte, room, room), make([]byte, n), 1, 2, 3, 4, 5)
+		}()
+	}
+}
+
 // longest is past the threshold of every architecture.
 const longest = 1024
 
@@ -195,6 +245,13 @@ func TestNothingIsAllocated(t *testing.T) {
 		sink ^= Frame(1, 2, 3, 4, 5, short[:])
 	}); got != 0 {
 		t.Errorf("Frame: %v allocations, want 0", got)
+	}
+	if got := testing.AllocsPerRun(100, func() {
+		var from, to [104]byte
+		from[3] = byte(sink)
+		sink ^= CopyFrame(to[:], from[:101], 1, 2, 3, 4, 5)
+	}); got != 0 {
+		t.Errorf("CopyFrame: %v allocations, want 0", got)
 	}
 	// That the measure can see an escape at all:
 	if got := testing.AllocsPerRun(100, func() {
