@@ -39,6 +39,7 @@ type Options struct {
 	Short      bool
 	DropCaches bool          // drop the page cache of the whole machine before a cold read
 	Budget     time.Duration // that the run is to take about; it decides Time
+	Note       string        // what else is to be known of the machine
 	Out        string        // files that are written, without what their names end in
 	talk       func(format string, args ...any)
 }
@@ -86,6 +87,7 @@ func run(ctx context.Context, args []string) (err error) {
 	var show output
 	show.flags(flags)
 	flags.StringVar(&o.Out, "out", "", "write `name`.json after each work, and at the end name.svg and name.md")
+	flags.StringVar(&o.Note, "note", "", "what else is to be known of the machine: a `text` for the head of the tables")
 	list := flags.Bool("list", false, "list works and about how long each takes, and peers, and measure nothing")
 	from := flags.String("from", "", "measure nothing, and show the run of this JSON `file`")
 	if err := flags.Parse(args); err != nil {

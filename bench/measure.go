@@ -113,8 +113,12 @@ func (o Options) settings() string {
 	if o.DropCaches {
 		cold += " and drop_caches"
 	}
-	return fmt.Sprintf("%d rounds of %v each, by turns; logs of %d messages, a large log of %d, at most %d MiB filled; disk %s (%s), memory %s (%s); cold by %s",
+	text := fmt.Sprintf("%d rounds of %v each, by turns; logs of %d messages, a large log of %d, at most %d MiB filled; disk %s (%s), memory %s (%s); cold by %s",
 		o.Rounds, o.Time, o.Messages, o.Large, o.Room>>20, o.Dir, fileSystem(o.Dir), o.Memory, fileSystem(o.Memory), cold)
+	if o.Note != "" {
+		text += "; " + o.Note
+	}
+	return text
 }
 
 // measureWork does one work with every subject, round by round. What a subject
