@@ -224,7 +224,7 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 				return nil
 			}
 			seen = true
-			return fn(message(m))
+			return fn(Message{Seq(m.Seq), time.Unix(0, m.Time), m.Body, m.Meta})
 		})
 		switch {
 		case seen:

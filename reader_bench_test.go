@@ -1,53 +1,101 @@
 package walq_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/walq/walq"
 )
 
-// BenchmarkReplay100 reads the same 100,000 messages of 100 bytes again and again: what a
-// caller of the package pays, from memory.
-func BenchmarkReplay100(b *testing.B) {
-	for _, batch := range []int{1, 16, 1000} {
-		q := open(b, newDir(b), walq.Options{Create: &walq.QueueOptions{Durability: walq.SyncNever}})
-		bodies := make([][]byte, batch)
-		for i := range bodies {
-			bodies[i] = make([]byte, 100)
-		}
-		for n := 0; n < 100_000; n += batch {
-			if _, err := q.AppendBatch(b.Context(), bodies...); err != nil {
+// BenchmarkReplay reads a whole queue that was opened anew, so that its files are in the
+// page cache but not yet mapped: what a caller of the package pays. ns/op is for all
+// messages, ns/message what each costs.
+func BenchmarkReplay(b *testing.B) {
+	for _, size := range []int{100, 1 << 10} {
+		for _, batch := range []int{1, 100} {
+			dir, n := newDir(b), (1<<27)/(24+size)/batch*batch
+			o := walq.Options{Create: &walq.QueueOptions{Durability: walq.SyncNever}}
+			q := open(b, dir, o)
+			bodies := make([][]byte, batch)
+			for i := range bodies {
+				bodies[i] = make([]byte, size)
+			}
+			for range n / batch {
+				if _, err := q.AppendBatch(b.Context(), bodies...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := q.Close(); err != nil {
 				b.Fatal(err)
 			}
-		}
-		r := reader(b, q, walq.Oldest, walq.ReaderOptions{})
-		replay := func(read func() (ok bool, err error)) func(*testing.B) {
-			return func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					ok, err := read()
-					if err == nil && !ok {
-						err = r.Seek(walq.Oldest)
+			for _, way := range []struct {
+				name string
+				read func(b *testing.B, r *walq.Reader, n int) error
+			}{{"View", replayByView}, {"Next", replayByNext}, {"All", replayByAll}} {
+				b.Run(fmt.Sprintf("%s/%dB/batches-of-%d", way.name, size, batch), func(b *testing.B) {
+					for b.Loop() {
+						b.StopTimer()
+						q, err := walq.Open(b.Context(), dir, o)
+						if err != nil {
+							b.Fatal(err)
+						}
+						b.StartTimer()
+						r, err := q.Reader(walq.Oldest, walq.ReaderOptions{})
+						if err != nil {
+							b.Fatal(err)
+						}
+						if err := way.read(b, r, n); err != nil {
+							b.Fatal(err)
+						}
+						b.StopTimer()
+						if err := r.Close(); err != nil {
+							b.Fatal(err)
+						}
+						if err := q.Close(); err != nil {
+							b.Fatal(err)
+						}
+						b.StartTimer()
 					}
-					if err != nil {
-						b.Fatal(err)
-					}
-				}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/message")
+				})
 			}
 		}
-		left := 0
-		view := func() (bool, error) {
-			if left == 0 {
-				left = 100_000 / batch * batch
-				if err := r.Seek(walq.Oldest); err != nil {
-					return false, err
-				}
-			}
-			left--
-			return true, r.View(b.Context(), func(walq.Message) error { return nil })
-		}
-		name := map[int]string{1: "single", 16: "batches-of-16", 1000: "batches-of-1000"}[batch]
-		b.Run("TryNext/"+name, replay(func() (bool, error) { _, ok, err := r.TryNext(); return ok, err }))
-		b.Run("View/"+name, replay(view))
 	}
+}
+
+func replayByView(b *testing.B, r *walq.Reader, n int) error {
+	bytes := 0
+	for range n {
+		if err := r.View(b.Context(), func(m walq.Message) error { bytes += len(m.Body); return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func replayByNext(b *testing.B, r *walq.Reader, n int) error {
+	bytes := 0
+	for range n {
+		m, err := r.Next(b.Context())
+		if err != nil {
+			return err
+		}
+		bytes += len(m.Body)
+	}
+	return nil
+}
+
+func replayByAll(b *testing.B, r *walq.Reader, n int) error {
+	bytes := 0
+	for m, err := range r.All(b.Context()) {
+		if err != nil {
+			return err
+		}
+		bytes += len(m.Body)
+		n--
+	}
+	if n != 0 {
+		return fmt.Errorf("%d messages are missing", n)
+	}
+	return nil
 }

@@ -234,6 +234,24 @@ func (r *Region) Random() error {
 // Prefetch asks the kernel to read [off, off+n) soon.
 func (r *Region) Prefetch(off, n int64) error { return r.advise(unix.MADV_WILLNEED, off, n) }
 
+// Cached reports whether [off, off+n) seems to be in memory, by a look at a few pages, so
+// that Prefetch, which looks at each, can be spared.
+func (r *Region) Cached(off, n int64) bool {
+	if r.heap != nil || r.path == "heap" || n <= 0 {
+		return true
+	}
+	const looks = 8
+	for i := range int64(looks) {
+		at := (off + (n-1)*i/(looks-1)) &^ int64(os.Getpagesize()-1)
+		var in byte
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&r.mem[at])), 1, uintptr(unsafe.Pointer(&in)))
+		if errno != 0 || in&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *Region) advise(advice int, off, n int64) error {
 	if r.heap != nil || r.path == "heap" {
 		return nil

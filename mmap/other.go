@@ -73,6 +73,9 @@ func (r *Region) Allocate(f *File, off, n int64) error { return ErrUnsupported }
 // Prepare makes pages present.
 func (r *Region) Prepare(off, n int64) {}
 
+// Cached reports whether a range seems to be in memory.
+func (r *Region) Cached(off, n int64) bool { return true }
+
 // Prefetch asks the kernel to read a range soon.
 func (r *Region) Prefetch(off, n int64) error { return nil }
 

@@ -245,6 +245,21 @@ func TestTouchChangesNothingAndReachesItsRangeOnly(t *testing.T) {
 	}
 }
 
+// Advice changes how fast memory is, and nothing else.
+func TestAdviceChangesNoByte(t *testing.T) {
+	const size = 4 << 20
+	_, r := mapFile(t, size, size)
+	r.Touch(0, size)
+	r.Word(size / 2).Store(42)
+	if !r.Cached(0, size) || !r.Cached(size/2, 1) || !r.Cached(0, 0) {
+		t.Error("pages that were touched a moment ago are not in memory")
+	}
+	ok(t, func() error { return r.Prefetch(0, size) })
+	if got := r.Word(size / 2).Load(); got != 42 {
+		t.Errorf("got %d, want 42", got)
+	}
+}
+
 func TestUnmapGivesTheMappingBack(t *testing.T) {
 	before := Mappings()
 	_, a := mapFile(t, PageSize, PageSize)

@@ -52,6 +52,11 @@ var (
 	messageBits = Word(uint64(Committed)<<(lengthBits+countBits+slotBits) | 1<<lengthBits)
 )
 
+// plainMessage reports whether w is valid and a committed message's.
+func (w Word) plainMessage() bool {
+	return w&messageMask == messageBits && uint64(w)>>checkShift == check(uint64(w)&(1<<checkShift-1))
+}
+
 // ClaimWord is MakeWord in the state Claimed, where the caller knows that every field
 // fits: the append path pays for no more.
 func ClaimWord(slot, count int, length int64) Word { return makeWord(Claimed, slot, count, length) }

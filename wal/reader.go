@@ -172,6 +172,9 @@ func (r *Reader) committed(w segment.Word) (outcome, error) {
 	}
 	if f.Kind == segment.KindBatch {
 		r.batch, r.inner, r.rest = true, f.Inner(r.s.Salt), next
+		if len(f.Body) <= believedBytes {
+			r.inner.Believe()
+		}
 		return again, nil
 	}
 	r.c = next
@@ -181,8 +184,12 @@ func (r *Reader) committed(w segment.Word) (outcome, error) {
 	return deliver, nil
 }
 
-// nextInner gives the next message of the batch. Everything in it was verified
-// before the first was handed out, which may be long ago: it is verified again.
+// believedBytes is the longest batch whose messages are handed out as they were verified,
+// before the first of them was. What is longer is verified once more, message by message,
+// as it is handed out: it was read once more from memory anyway.
+const believedBytes = 256 << 10
+
+// nextInner gives the next message of the batch, verified again.
 func (r *Reader) nextInner() (*segment.Frame, outcome) {
 	for {
 		reason := r.inner.Next()
@@ -281,7 +288,9 @@ func (r *Reader) readAhead() {
 	r.ahead = math.MaxInt64
 	if r.s.sealed {
 		n := min(aheadBytes, r.s.Allocated()-r.c.Off)
-		_ = r.s.Region().Prefetch(r.c.Off, n) // only a matter of speed
+		if !r.s.Region().Cached(r.c.Off, n) {
+			_ = r.s.Region().Prefetch(r.c.Off, n) // only a matter of speed
+		}
 		r.ahead = r.c.Off + aheadBytes/2
 	}
 }

@@ -151,12 +151,26 @@ func (r *Reader) copy(m *Message) int {
 	return end
 }
 
-// plain is the short way of wanted: the next message if it is one of its own, and
-// nothing has to be thought about first. The message is written in place, here and
-// in wanted: handing it up by value costs more than all the rest.
+// plain is the short way of wanted: the next message if it is one of its own or inside a
+// batch that was verified, and nothing has to be thought about first. The message is
+// written in place, here and in wanted: handing it up by value costs more than all the rest.
 func (r *Reader) plain(m *Message) bool {
-	if r.batch || r.err != nil || r.gap != nil || r.skip > 0 || r.since > 0 ||
-		r.c.Seq < r.from || r.c.Off >= r.ahead || r.durable {
+	if r.err != nil || r.gap != nil || r.skip > 0 || r.since > 0 {
+		return false
+	}
+	if r.batch {
+		seq := r.inner.Seq()
+		if seq < r.from {
+			return false
+		}
+		time, meta, body, ok := r.inner.ReadMessage()
+		if !ok {
+			return false
+		}
+		m.Seq, m.Time, m.Meta, m.Body = seq, time, meta, body
+		return true
+	}
+	if r.c.Seq < r.from || r.c.Off >= r.ahead || r.durable {
 		return false
 	}
 	time, meta, body, next, ok := r.s.ReadMessage(r.c)

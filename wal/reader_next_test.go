@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strconv"
 	"testing"
+
+	"github.com/walq/walq/segment"
 )
 
 // A reader copies several messages at once; what it meets behind them must come behind
@@ -119,5 +121,65 @@ func TestAFailedSeekLosesNothing(t *testing.T) {
 	}
 	if m := next(t, r); string(m.Body) != "2" {
 		t.Errorf("behind the failed seek comes %q, want 2", m.Body)
+	}
+}
+
+// The messages of a batch are handed out as they were verified, all of them before the
+// first; of a long one each is verified once more. What has another length meanwhile is
+// never believed.
+func TestABatchThatChangesWhileItIsHandedOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		body     int
+		length   bool // what changes: a length, or a byte of a body
+		messages int  // handed out before it is noticed
+	}{
+		"short":              {100, false, 3},
+		"short, in a length": {100, true, 2},
+		"long":               {believedBytes / 2, false, 2},
+		"long, in a length":  {believedBytes / 2, true, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := open(t, newQueue(t), Options{Create: &Settings{SegmentSize: 1 << 20, Durability: SyncNever}})
+			parts := make([]Part, 3)
+			for i := range parts {
+				parts[i].Body = make([]byte, c.body)
+			}
+			a, err := l.AppendBatch(parts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := l.NewReader(false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			third := a.End.off() - int64(segment.FrameHeader+c.body+7)&^7
+			n := 0
+			for {
+				ok, err := r.View(func(m Message) error {
+					if len(m.Body) != c.body {
+						t.Errorf("message %d has %d bytes, want %d", n, len(m.Body), c.body)
+					}
+					return nil
+				})
+				if !ok {
+					if want := n < len(parts); want != errors.Is(err, ErrCorrupt) {
+						t.Errorf("after %d messages: %v", n, err)
+					}
+					break
+				}
+				if n++; n == 1 {
+					p := tailOf(t, l).Region().Bytes(third, segment.FrameHeader+1)
+					if c.length {
+						p[1] ^= 0x20
+					} else {
+						p[segment.FrameHeader] ^= 1
+					}
+				}
+			}
+			if n != c.messages {
+				t.Errorf("%d messages were handed out, want %d", n, c.messages)
+			}
+		})
 	}
 }
