@@ -112,17 +112,19 @@ func (r *Reader) fetch(poll bool) (err error) {
 			r.run = slices.Grow(r.run, r.most)
 		}
 		m := &r.run[:n+1][n]
-		if !r.plain(m) {
-			if poll && n == 0 {
-				r.poll()
-			}
-			var ok bool
+		ok, awaited := r.plain(m), false
+		if !ok && poll && n == 0 && r.poll() {
+			ok, awaited = r.plain(m), true
+		}
+		if !ok {
 			if ok, err = r.wanted(m); !ok {
 				r.most = max(n, 1)
 				break
 			}
 		}
-		full := r.copy(m) >= runBytes // which may fault: only then it is one to hand out
+		// What was waited for is handed out at once: nothing is behind it yet, and to
+		// look would fetch a cold line, and take it from who writes the next message.
+		full := r.copy(m) >= runBytes || awaited // copy may fault: only then it is one to hand out
 		r.run = r.run[:n+1]
 		if full {
 			break
@@ -193,10 +195,11 @@ const (
 )
 
 // poll waits for something at the cursor, for some microseconds at most and without
-// giving up the processor. The caller is inside the gate, and guarded.
-func (r *Reader) poll() {
+// giving up the processor, and reports whether it came. The caller is inside the gate,
+// and guarded.
+func (r *Reader) poll() (came bool) {
 	if r.batch || r.gap != nil || r.err != nil || r.c.Off+segment.SealBytes > r.s.Allocated() {
-		return
+		return false
 	}
 	word := r.s.Region().Word(r.c.Off)
 	for look := range uint32(maxPolls) {
@@ -207,9 +210,10 @@ func (r *Reader) poll() {
 		case w.State() == segment.Claimed:
 			spin.Pause(copyPauses)
 		case !r.durable || w.Sealed() || r.s.position(r.c.Off+w.Size()) <= r.l.ctl.durable():
-			return
+			return true
 		default:
 			spin.Pause(maxPauses)
 		}
 	}
+	return false
 }
