@@ -60,6 +60,7 @@ type walk struct {
 	at    uint64      // the next one
 	seqs  []uint64    // of ordinals from first to at, by ordinal modulo the ring's entries
 	keys  *keyLines   // nil if the group is not ordered by key
+	ahead ahead
 }
 
 func (w *walk) seq(n uint64) *uint64 { return &w.seqs[n&(w.ring.Entries()-1)] }

@@ -103,7 +103,7 @@ func (g *Group) movesAway(d *Delivery, due int64) bool {
 	if d.cells != nil || g.ordered() {
 		return false
 	}
-	return due-g.clock.now().wall.UnixMilli() >= farAhead.Milliseconds() || g.crowded(d)
+	return due-g.clock.now().unixMilli() >= farAhead.Milliseconds() || g.crowded(d)
 }
 
 func (g *Group) ordered() bool { return g.file.Entries == group.MinEntries || g.file.ByKey }
@@ -122,7 +122,7 @@ func (g *Group) move(d *Delivery, due int64, again bool) (out group.Arrival, tel
 	}
 	cells, err := g.file.MakeDelays(g.q.log.TempName(), g.q.log.FilePerm())
 	if err == nil {
-		wall := now.wall.UnixMilli()
+		wall := now.unixMilli()
 		out, err = cells.Move(d.ring, &d.lease, uint64(d.Seq), g.owner, again, due, wall)
 		tell = due-wall <= sleptAtMost.Milliseconds() // else who sleeps looks in time
 	}
@@ -186,7 +186,7 @@ func (g *Group) lookAgain(now moment) error {
 	if cells == nil || err != nil {
 		return err
 	}
-	cells.CheckClock(now.wall.UnixMilli(), now.boot.Milliseconds())
+	cells.CheckClock(now.unixMilli(), now.boot.Milliseconds())
 	g.delayed.next = 0
 	return nil
 }
@@ -217,7 +217,7 @@ func (g *Group) fromCells(now moment) (d *Delivery, more bool, err error) {
 		s.asked = now.boot
 		clear(g.scan.alive)
 	}
-	wall := now.wall.UnixMilli()
+	wall := now.unixMilli()
 	k := &group.Looker{Ring: g.walk.ring, Now: wall, Boot: now.boot.Milliseconds(), Dead: g.died, Left: func(c uint64, w group.Word) int64 {
 		return g.bearWith(^c, w, now).Milliseconds()
 	}}

@@ -24,7 +24,7 @@ func (g *Group) waitsTooLong(look group.Look, now moment) bool {
 	if look.Word.State() != group.Waiting || !look.Known || g.ordered() {
 		return false
 	}
-	w, wait := &g.walk, look.Ends-now.wall.UnixMilli()
+	w, wait := &g.walk, look.Ends-now.unixMilli()
 	used := w.at - min(w.ring.Floor(), w.at)
 	if wait < dueSoon.Milliseconds() || wait < farAhead.Milliseconds() && used < w.ring.Window()/2 {
 		return false

@@ -30,63 +30,6 @@ type lessor struct {
 	cells *group.Delays // not nil: the lease is of a cell of the delay file
 }
 
-// A deliveryRoom allocates deliveries, and the bytes of small ones, many at once. How many
-// doubles from one, so that who receives little allocates little.
-type deliveryRoom struct {
-	free    []Delivery
-	freeFor int    // so many were allocated last
-	bytes   []byte // free ones
-	bytesOf int    // so many were allocated last
-}
-
-const (
-	// mostAtOnce deliveries fill an allocation of 2 KiB.
-	mostAtOnce = 17
-	// leastBytes to mostBytes are allocated at once for what is no longer than a
-	// smallPart of that.
-	leastBytes = 512
-	mostBytes  = 8 << 10
-	smallPart  = 8
-)
-
-// delivery is a new one.
-func (r *deliveryRoom) delivery() (d *Delivery) {
-	if len(r.free) == 0 {
-		r.freeFor = min(max(2*r.freeFor, 1), mostAtOnce)
-		r.free = make([]Delivery, r.freeFor)
-	}
-	d, r.free = &r.free[0], r.free[1:]
-	return d
-}
-
-// some is room for n bytes.
-func (r *deliveryRoom) some(n int) (p []byte) {
-	if n > mostBytes/smallPart {
-		return make([]byte, n)
-	}
-	if n > len(r.bytes) {
-		r.bytesOf = min(max(2*r.bytesOf, leastBytes, smallPart*n), mostBytes)
-		r.bytes = make([]byte, r.bytesOf)
-	}
-	p, r.bytes = r.bytes[:n:n], r.bytes[n:]
-	return p
-}
-
-// delivery makes a delivery of a message and copies it.
-func (g *Group) delivery(lease group.Lease, m *wal.Message) *Delivery {
-	d, n := g.room.delivery(), len(m.Body)
-	d.Seq, d.Time = Seq(m.Seq), time.Unix(0, m.Time)
-	p := g.room.some(n + len(m.Meta))
-	copy(p, m.Body)
-	d.Body = p[:n:n]
-	if len(m.Meta) > 0 {
-		copy(p[n:], m.Meta)
-		d.meta = p[n:]
-	}
-	d.lessor, d.lease = g.walk.from, lease
-	return d
-}
-
 // hold notes a delivery among those that were handed out. g.mu is held.
 func (g *Group) hold(d *Delivery) *Delivery {
 	g.held = append(g.held, d)
@@ -139,7 +82,7 @@ func (d *Delivery) AckSync(ctx context.Context) error {
 func (d *Delivery) Nak(delay time.Duration) error {
 	err := d.end(func() bool {
 		if delay > 0 {
-			return d.g.putOff(d, d.g.clock.now().wall.UnixMilli()+delay.Milliseconds()+1, true)
+			return d.g.putOff(d, d.g.clock.now().unixMilli()+delay.Milliseconds()+1, true)
 		}
 		return d.sendBack(0)
 	})

@@ -44,10 +44,16 @@ func (realTimes) afterFunc(d time.Duration, f func()) timer { return time.AfterF
 
 // A moment is a time by all clocks, each for what it is good for.
 type moment struct {
-	wall time.Time     // when messages are due or expire: those times survive the machine
+	unix int64         // wall clock, nanoseconds since the Unix epoch: when messages are due or expire
 	boot time.Duration // when leases end, and when to look: all processes read the same
 	ran  time.Duration // how long we watch somebody: suspended, he could do nothing
 }
+
+// unixMilli is the wall clock in milliseconds since the Unix epoch.
+func (m moment) unixMilli() int64 { return m.unix / int64(time.Millisecond) }
+
+// wall is the wall clock.
+func (m moment) wall() time.Time { return time.Unix(0, m.unix) }
 
 // A groupClock gives moments without a system call: the time since boot counts on from
 // when it was read last.
@@ -71,17 +77,17 @@ const (
 )
 
 func (c *groupClock) now() moment {
-	if gone := c.times.ran() - c.last.ran; gone >= 0 && gone < wallEvery && !c.last.wall.IsZero() {
-		return moment{c.last.wall.Add(gone), c.last.boot + gone, c.last.ran + gone}
+	if gone := c.times.ran() - c.last.ran; gone >= 0 && gone < wallEvery && c.last.unix != 0 {
+		return moment{c.last.unix + int64(gone), c.last.boot + gone, c.last.ran + gone}
 	}
 	wall, ran := c.times.now()
-	gone := ran - c.read.ran
-	set := time.Duration(wall.UnixNano()-c.read.wall.UnixNano()) - gone
-	if gone < 0 || gone >= bootEvery || set.Abs() >= suspended || c.read.wall.IsZero() {
-		c.read = moment{wall, c.times.sinceBoot(), ran}
+	unix, gone := wall.UnixNano(), ran-c.read.ran
+	set := time.Duration(unix-c.read.unix) - gone
+	if gone < 0 || gone >= bootEvery || set.Abs() >= suspended || c.read.unix == 0 {
+		c.read = moment{unix, c.times.sinceBoot(), ran}
 		c.last = c.read
 	} else {
-		c.last = moment{wall, c.read.boot + gone, ran}
+		c.last = moment{unix, c.read.boot + gone, ran}
 	}
 	return c.last
 }

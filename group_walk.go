@@ -149,7 +149,16 @@ func (g *Group) advance(ring *group.Ring) uint64 {
 // call again: the message was another's, or of no use any more, or the walk is old.
 func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 	w := &g.walk
+	if w.ahead.open != 0 {
+		d, err = g.claimAhead(now)
+		return d, d != nil || err != nil, err
+	}
 	n := w.at
+	if err := w.ahead.late; err != nil {
+		w.ahead.late = nil
+		done, err := g.cannotRead(n, 0, err)
+		return nil, done, err
+	}
 	floor := w.ring.Floor()
 	switch {
 	case n < floor && (n+farBehind < floor || w.ring.Overtaken()):
@@ -161,55 +170,7 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 		g.heldUp(w.ring, now)
 		return nil, n >= g.advance(w.ring)+w.ring.Window(), nil
 	}
-	out, counted, tooFar := group.Stale, false, uint64(0)
-	ok, err := w.r.ViewSoon(false, func(m *wal.Message) error {
-		if !g.topics.want(m.Meta) {
-			return nil
-		}
-		if !w.ring.Fits(m.Seq) {
-			tooFar = m.Seq
-			return errTooFar
-		}
-		counted = true
-		var lease group.Lease
-		if n < floor {
-			out = group.Taken // and finished
-		} else if w.keys != nil && !w.keys.mayClaim(n, m.Meta) {
-			out = group.Taken // or waits for its key
-		} else if lease, out = w.ring.Claim(n, m.Seq, g.owner, g.deadline(now, g.settings.Lease)); out == group.Claimed {
-			d = g.delivery(lease, m)
-		}
-		*w.seq(n) = m.Seq
-		return nil
-	})
-	switch {
-	case errors.Is(err, ErrTrimmed):
-		w.ring = nil // join sees what is gone
-		return nil, false, nil
-	case errors.Is(err, errTooFar):
-		return nil, g.advance(w.ring) != n, g.strideTo(n, tooFar)
-	case err != nil:
-		w.ring = nil // the reader may have gone past a message that was not counted
-		return nil, true, err
-	case !ok:
-		if w.ring.Floor() == w.at || g.advance(w.ring) == w.at {
-			w.ring.Pass(w.r.Seq())
-		}
-		return nil, true, nil
-	case !counted:
-		return nil, false, nil
-	case out == group.Stale || out == group.Full:
-		err := g.rejoin(n)
-		return nil, err != nil, err
-	}
-	w.at++
-	if out == group.Taken {
-		g.passBy(n, now)
-	}
-	if d == nil || g.useless(d, now) {
-		return nil, false, nil
-	}
-	return g.hold(d), true, nil
+	return g.readAhead(n, floor, now)
 }
 
 // passBy looks at an ordinal that somebody else claimed, from which on a scan covers it.
@@ -243,13 +204,13 @@ func (g *Group) useless(d *Delivery, now moment) bool {
 	if len(d.meta) == 0 {
 		return false
 	}
-	if t := d.Expire(); !t.IsZero() && !t.After(now.wall) {
+	if t := d.Expire(); !t.IsZero() && !t.After(now.wall()) {
 		if d.finish() {
 			g.finished(d)
 		}
 		return true
 	}
-	if t := d.NotBefore(); t.After(now.wall) {
+	if t := d.NotBefore(); t.After(now.wall()) {
 		g.putOff(d, t.UnixMilli()+1, false)
 		return true
 	}
@@ -317,7 +278,7 @@ func (g *Group) due(n uint64, look group.Look, now moment) (group.Word, error) {
 	case group.Ready:
 		return word, nil
 	case group.Waiting:
-		if wait := look.Ends - now.wall.UnixMilli(); look.Known && wait > 0 {
+		if wait := look.Ends - now.unixMilli(); look.Known && wait > 0 {
 			s.soon(now.boot + millis(wait))
 			return 0, nil
 		}
@@ -440,7 +401,7 @@ func (g *Group) reread(cells *group.Delays, lease group.Lease, seq uint64, now m
 		err = fmt.Errorf("message %d cannot be read again", seq)
 		fallthrough
 	case err != nil:
-		d.sendBack(now.wall.Add(time.Second).UnixMilli())
+		d.sendBack((now.unixMilli() + 1000))
 		return nil, err
 	}
 	return d, nil

@@ -26,6 +26,7 @@ type Reader struct {
 
 	frame segment.Frame // the one at hand
 	seen  Message       // what View shows
+	left  bool          // ViewRun is to show it again
 
 	run    []Message // copied ahead of Next
 	handed int       // so many of them were returned

@@ -13,7 +13,7 @@ func (r *Reader) stand(s *seg, c segment.Cursor, from uint64) {
 	r.s, r.c, r.from = s, c, from
 	r.ahead = c.Off + seekBytes
 	r.since, r.skip = 0, 0
-	r.batch, r.err, r.gap = false, nil, nil
+	r.batch, r.err, r.gap, r.left = false, nil, nil, false
 }
 
 // inside runs a seek with the log held open and faults guarded.
