@@ -26,6 +26,15 @@ func (s *Segment) Frame(c Cursor, w Word) (f Frame, err error) {
 // written in place because handing it up by value costs more than decoding it;
 // after an error it means nothing.
 func (s *Segment) ReadFrame(f *Frame, c Cursor, w Word) error {
+	if err := s.ReadOuter(f, c, w); err != nil || f.Kind != KindBatch {
+		return err
+	}
+	return s.CheckBatch(f, c)
+}
+
+// ReadOuter is ReadFrame, but of a batch it verifies the header alone: that proves its
+// place, its number and its time, and none of the messages in it.
+func (s *Segment) ReadOuter(f *Frame, c Cursor, w Word) error {
 	if c.Off+FrameHeader+w.Length() > s.Allocated() {
 		return s.corrupt(c.Off, "a frame of %d bytes runs past the allocated part of the segment", w.Size())
 	}
@@ -35,9 +44,12 @@ func (s *Segment) ReadFrame(f *Frame, c Cursor, w Word) error {
 		return s.corrupt(c.Off, "%s", reason)
 	}
 	f.set(p, w, h, c.Seq)
-	if f.Kind != KindBatch {
-		return nil
-	}
+	return nil
+}
+
+// CheckBatch verifies all that is in the batch f at c, of which ReadOuter has verified
+// the header.
+func (s *Segment) CheckBatch(f *Frame, c Cursor) error {
 	if at, reason := s.checkBatch(f); reason != "" {
 		return s.corrupt(c.Off+FrameHeader+at, "in a batch: %s", reason)
 	}
@@ -191,6 +203,19 @@ func (in *Inner) Frame() *Frame { return &in.frame }
 
 // Done reports whether Next went past the last frame.
 func (in *Inner) Done() bool { return in.done }
+
+// Skip goes on until the next frame holds the message with the number seq, or a higher
+// one. What it passes over it does not verify: it is for a batch that was.
+func (in *Inner) Skip(seq uint64) {
+	for int64(len(in.body))-in.next >= FrameHeader {
+		w := getWord(in.body[in.next:])
+		if !w.Valid() || w.State() != Committed || w.Size() > int64(len(in.body))-in.next || in.seq+uint64(w.Count()) > seq {
+			return // it is Next's to judge
+		}
+		in.next += w.Size()
+		in.seq += uint64(w.Count())
+	}
+}
 
 // Next decodes and verifies the next frame; the reason is empty when it is
 // sound. After the last one it sets Done.

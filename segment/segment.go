@@ -130,16 +130,9 @@ func open(f *mmap.File, readOnly bool) (*Segment, error) {
 	if size < headerBytes {
 		return nil, &CorruptError{f.Path(), 0, fmt.Sprintf("a file of %d bytes holds no segment header", size)}
 	}
-	page := make([]byte, headerBytes)
-	if _, err := f.ReadAt(page, 0); err != nil {
-		return nil, err
-	}
-	h, err := DecodeHeader(page, readOnly)
-	if errors.Is(err, ErrVersion) {
-		return nil, fmt.Errorf("%s: %w", f.Path(), err)
-	}
+	h, err := readHeader(f, readOnly)
 	if err != nil {
-		return nil, &CorruptError{f.Path(), 0, err.Error()}
+		return nil, err
 	}
 	s := &Segment{Header: h, f: f, start: DataStart(h.Size)}
 	if size < s.start+SealBytes || size > h.Size {
@@ -147,6 +140,32 @@ func open(f *mmap.File, readOnly bool) (*Segment, error) {
 	}
 	s.r, err = f.Map(h.Size, readOnly)
 	return s, err
+}
+
+// ReadHeader reads the header of a segment that is not to be used, without mapping it.
+// Its errors are not as precise as those of Open.
+func ReadHeader(dir *mmap.Dir, name string) (Header, error) {
+	f, err := dir.Open(name, true)
+	if err != nil {
+		return Header{}, err
+	}
+	h, err := readHeader(f, true)
+	return h, errors.Join(err, f.Close())
+}
+
+func readHeader(f *mmap.File, readOnly bool) (Header, error) {
+	page := make([]byte, headerBytes)
+	if _, err := f.ReadAt(page, 0); err != nil {
+		return Header{}, err
+	}
+	h, err := DecodeHeader(page, readOnly)
+	if errors.Is(err, ErrVersion) {
+		return h, fmt.Errorf("%s: %w", f.Path(), err)
+	}
+	if err != nil {
+		return h, &CorruptError{f.Path(), 0, err.Error()}
+	}
+	return h, nil
 }
 
 // FromImage looks at a segment that lies in memory, such as a file that was

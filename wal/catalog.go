@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"sync"
+
+	"github.com/walq/walq/segment"
 )
 
 // A segmentList is what a handle remembers of the log's directory, so that in a log of
@@ -160,6 +162,12 @@ func countFitting(all []listedSegment, fits func(*listedSegment) (bool, error)) 
 // Unix epoch. The catalog is locked.
 func (l *Log) createdBefore(e *listedSegment, t int64) (bool, error) {
 	if e.created == 0 {
+		h, err := segment.ReadHeader(l.log, segment.Name(e.first))
+		if err == nil && h.First == e.first && h.Queue == l.ctl.queue {
+			e.created = h.Created
+		}
+	}
+	if e.created == 0 { // it has an error to tell
 		s, err := l.acquire(&l.table, e.first)
 		if err != nil {
 			return false, err

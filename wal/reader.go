@@ -168,14 +168,22 @@ func (r *Reader) committed(w segment.Word) (outcome, error) {
 		return again, nil
 	}
 	f := &r.frame
-	if err := r.s.ReadFrame(f, r.c, w); err != nil {
+	if err := r.s.ReadOuter(f, r.c, w); err != nil {
 		return wait, r.fail(err)
 	}
 	if f.Kind == segment.KindBatch {
+		if f.Time < r.since { // and so are all that are in it
+			r.c = next
+			return again, nil
+		}
+		if err := r.s.CheckBatch(f, r.c); err != nil {
+			return wait, r.fail(err)
+		}
 		r.batch, r.inner, r.rest = true, f.Inner(r.s.Salt), next
 		if len(f.Body) <= believedBytes {
 			r.inner.Believe()
 		}
+		r.inner.Skip(r.from)
 		return again, nil
 	}
 	r.c = next

@@ -10,10 +10,10 @@ import (
 	"github.com/walq/walq/segment"
 )
 
-// manySegments makes a clean queue of n segments and returns its path, the
-// sequence number behind the last message, and the times of the first and the
-// last one.
-func manySegments(b *testing.B, n int, size int64) (path string, end uint64, from, to int64) {
+// manySegments makes a clean queue of n segments, with messages in batches of so many,
+// and returns its path, the sequence number behind the last message, and the times of
+// the first and the last one.
+func manySegments(b *testing.B, n int, size int64, batch int) (path string, end uint64, from, to int64) {
 	b.Helper()
 	path = b.TempDir() + "/q"
 	l, err := Open(context.Background(), path, Options{Create: &Settings{SegmentSize: size, Durability: SyncNever}})
@@ -21,13 +21,21 @@ func manySegments(b *testing.B, n int, size int64) (path string, end uint64, fro
 		b.Fatal(err)
 	}
 	from = time.Now().UnixNano()
-	body := make([]byte, 1000)
+	parts := make([]Part, batch)
+	for i := range parts {
+		parts[i].Body = make([]byte, 1000)
+	}
 	for end < 60 || tailOf(b, l).Ordinal < uint32(n) {
-		a, err := l.Append(nil, body)
+		var a Appended
+		if batch == 1 {
+			a, err = l.Append(nil, parts[0].Body)
+		} else {
+			a, err = l.AppendBatch(parts)
+		}
 		if err != nil {
 			b.Fatal(err)
 		}
-		end = a.Seq + 1
+		end = a.Seq + uint64(batch)
 	}
 	to = time.Now().UnixNano()
 	if err := l.Close(); err != nil {
@@ -43,7 +51,7 @@ var segmentCounts = []int{1, 100, 1000}
 func BenchmarkOpenClose(b *testing.B) {
 	for _, n := range segmentCounts {
 		b.Run(fmt.Sprint(n, "-segments"), func(b *testing.B) {
-			path, _, _, _ := manySegments(b, n, segment.MinSize)
+			path, _, _, _ := manySegments(b, n, segment.MinSize, 1)
 			b.ReportAllocs()
 			for b.Loop() {
 				l, err := Open(context.Background(), path, Options{})
@@ -64,10 +72,11 @@ func benchSeek(b *testing.B, seek func(r *Reader, end uint64, from, to int64) er
 	for _, log := range []struct {
 		segments int
 		size     int64
-	}{{1, segment.MinSize}, {100, segment.MinSize}, {1000, segment.MinSize}, {4, 64 << 20}} {
+		batch    int
+	}{{1, segment.MinSize, 1}, {100, segment.MinSize, 1}, {1000, segment.MinSize, 1}, {4, 64 << 20, 1}, {4, 64 << 20, 100}} {
 		n := log.segments
-		b.Run(fmt.Sprint(n, "-segments-of-", log.size>>10, "K"), func(b *testing.B) {
-			path, end, from, to := manySegments(b, n, log.size)
+		b.Run(fmt.Sprint(n, "-segments-of-", log.size>>10, "K-in-batches-of-", log.batch), func(b *testing.B) {
+			path, end, from, to := manySegments(b, n, log.size, log.batch)
 			l, err := Open(context.Background(), path, Options{})
 			if err != nil {
 				b.Fatal(err)
