@@ -126,7 +126,7 @@ func checkInner(rest []byte, seq, salt uint64) (p []byte, w Word, h frameHeader,
 	if w.Size() > int64(len(rest)) {
 		return nil, w, h, "a frame is longer than the batch"
 	}
-	p = rest[:FrameHeader+w.Length()]
+	p = rest[: FrameHeader+w.Length() : FrameHeader+w.Length()]
 	h, reason = checkFrame(p, w, seq, salt, true)
 	return p, w, h, reason
 }
@@ -186,7 +186,7 @@ func (in *Inner) ReadMessage() (time int64, meta, body []byte, ok bool) {
 	if !w.plainMessage() || end > int64(len(in.body)) {
 		return 0, nil, nil, false
 	}
-	p := in.body[at : at+FrameHeader+w.Length()]
+	p := in.body[at:][: FrameHeader+w.Length() : FrameHeader+w.Length()] // what is behind it is another's
 	h := getHeader(p)
 	content := p[FrameHeader:]
 	if h.kind() != KindMessage || h.metaLen() > len(content) ||

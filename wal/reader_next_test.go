@@ -183,3 +183,42 @@ func TestABatchThatChangesWhileItIsHandedOut(t *testing.T) {
 		})
 	}
 }
+
+// Who appends to what View shows gets other memory: what lies behind it is the log.
+func TestAppendingToWhatViewShowsLeavesTheLogAlone(t *testing.T) {
+	for name, size := range map[string]int{"believed batch": 100, "batch that is verified again": believedBytes / 2} {
+		t.Run(name, func(t *testing.T) {
+			l := open(t, newQueue(t), Options{Create: &Settings{SegmentSize: 1 << 20, Durability: SyncNever}})
+			body := make([]byte, size+1)
+			appendText(t, l, "alone")
+			for range 2 { // with and without what only the general decoder takes
+				parts := []Part{{Body: body}, {Meta: []byte{0x80}, Body: body}, {Control: true, Body: []byte("c")}, {Body: body}}
+				if _, err := l.AppendBatch(parts); err != nil {
+					t.Fatal(err)
+				}
+			}
+			appendText(t, l, "last")
+			for pass := range 2 {
+				r, err := l.NewReader(false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := 0
+				for ok := true; ok; n++ {
+					ok, err = r.View(func(m Message) error {
+						_ = append(m.Body, "this must not be in the log: it is longer than a header"...)
+						_ = append(m.Meta, "nor this"...)
+						return nil
+					})
+					if err != nil {
+						t.Fatalf("pass %d, message %d: %v", pass, n, err)
+					}
+				}
+				r.Close()
+				if n--; n != 8 {
+					t.Errorf("pass %d: %d messages, want 8", pass, n)
+				}
+			}
+		})
+	}
+}
