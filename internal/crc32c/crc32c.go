@@ -38,7 +38,8 @@ func updateLong(crc uint32, p []byte) uint32 {
 // copyThenSum is CopyFrame in two passes: where there is no instruction for both at once,
 // and where src is so long that three streams side by side make up for the second pass.
 func copyThenSum(dst, src []byte, a, b, c, d, e uint64) uint32 {
-	n := copy(dst[:(len(src)+7)&^7], src)
-	clear(dst[n : (n+7)&^7])
+	dst = dst[: (len(src)+7)&^7 : len(dst)] // no room behind its length is taken
+	n := copy(dst, src)
+	clear(dst[n:])
 	return Frame(a, b, c, d, e, dst[:n])
 }

@@ -207,7 +207,7 @@ func TestCopyFrameRefusesRoomWithoutPadding(t *testing.T) {
 				}
 			}()
 			room := (n+7)&^7 - 1
-			CopyFrame(make([]byte, room, room), make([]byte, n), 1, 2, 3, 4, 5)
+			CopyFrame(make([]byte, room, 2*room), make([]byte, n), 1, 2, 3, 4, 5) // what lies behind is another's
 		}()
 	}
 }
