@@ -11,9 +11,10 @@ import (
 )
 
 // A Delivery is a message that was handed to a consumer, to be finished, sent back or
-// given up. It owns its memory, but shares its allocation with others that were handed
-// out about then: keep it, or its body, for long by a Clone of the Message, or some KiB
-// are kept with it. It is for one goroutine at a time.
+// given up. It owns its memory, but up to 1 KiB of body and metadata it shares allocations
+// with others that were handed out about then: keep it for long by a Clone of the Message,
+// or some tens of KiB are kept with it, 140 at most; with its body alone 8. It is for one
+// goroutine at a time.
 type Delivery struct {
 	Message
 	*lessor

@@ -7,7 +7,7 @@ import (
 	"github.com/walq/walq/wal"
 )
 
-// A deliveryRoom allocates deliveries, and the bytes of small ones, many at once. How many
+// A deliveryRoom allocates small deliveries, and their bytes, many at once. How many
 // doubles from one, so that who receives little allocates little.
 type deliveryRoom struct {
 	free    []Delivery
@@ -60,7 +60,12 @@ func (r *deliveryRoom) copy(m *wal.Message) (p []byte) {
 // delivery makes a delivery of a message whose body, of so many bytes, and metadata
 // are p.
 func (g *Group) delivery(lease group.Lease, seq uint64, unixNano int64, p []byte, body int) *Delivery {
-	d := g.room.delivery()
+	var d *Delivery
+	if len(p) > small {
+		d = new(Delivery) // who keeps another one must not keep p with it
+	} else {
+		d = g.room.delivery()
+	}
 	d.Seq, d.Time, d.Body = Seq(seq), time.Unix(0, unixNano), p[:body:body]
 	if body < len(p) {
 		d.meta = p[body:]
