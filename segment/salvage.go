@@ -61,6 +61,8 @@ type salvager struct {
 	c     Cursor
 	marks map[int64]bool
 	claim bool
+
+	borneOut int64 // see beyond; up to here each frame was looked at once
 }
 
 // Salvage goes over the segment, which lies in memory and is not changed.
@@ -171,7 +173,7 @@ func (v *salvager) keep(f Frame, w Word) {
 // the cursor names as its end. It guards against a length in which several bits are
 // wrong though its check fits: such a word must not lead past what is sound.
 func (v *salvager) plausible(c Cursor) bool {
-	if v.skips(c) {
+	if v.skips(c) || v.beyond(c) {
 		return false
 	}
 	w, err := v.s.Word(c.Off)
@@ -208,6 +210,26 @@ func (v *salvager) skips(c Cursor) bool {
 		at = at.After(w)
 	}
 	return at != c
+}
+
+// beyond reports whether c has a number that the successor does not know of, and that no
+// frame bears out. The count in a word has a check of eight bits only, the successor's
+// header and the frames checksums.
+func (v *salvager) beyond(c Cursor) bool {
+	if !v.o.Known || c.Seq <= v.o.Until || c.Off <= v.borneOut {
+		return false
+	}
+	for {
+		w, err := v.s.Word(c.Off)
+		if err != nil || w.State() != Pad && w.State() != Claimed {
+			if !v.proven(c) {
+				return true
+			}
+			v.borneOut = c.Off
+			return false
+		}
+		c = c.After(w)
+	}
 }
 
 func (v *salvager) zeroFrom(off int64) bool {
