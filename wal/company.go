@@ -18,16 +18,18 @@ type rounds struct {
 	running     bool // somebody leads, or was called to
 	closed      bool // nobody may ride any more
 	first, last *rider
+	riding      int64        // riders on the list
 	aboard      atomic.Int64 // members of the round to come, leader included
 	before      int64        // members of the last round; the leader's
 }
 
 // A rider is somebody who waits for a round.
 type rider struct {
-	t    target
-	next *rider
-	wake chan struct{} // has one token for each time the rider is taken off the list
-	lead bool          // it was taken off to lead
+	t          target
+	prev, next *rider        // on the list, or, only next, on that of whom to wake
+	listed     bool          // it is on the list of the rounds, under their lock
+	wake       chan struct{} // has one token for each time the rider is taken off the list
+	lead       bool          // it was taken off to lead
 }
 
 var riders = sync.Pool{New: func() any { return &rider{wake: make(chan struct{}, 1)} }}
@@ -47,12 +49,7 @@ func (r *rounds) enrol(t target, unlessClosed bool) (lead bool, w *rider) {
 		r.running = true
 	default:
 		w.t = t
-		if r.last == nil {
-			r.first = w
-		} else {
-			r.last.next = w
-		}
-		r.last = w
+		r.add(w)
 	}
 	r.aboard.Add(1)
 	r.mu.Unlock()
@@ -85,68 +82,84 @@ func (r *rounds) ride(ctx context.Context, w *rider) (lead bool) {
 	return lead
 }
 
+// add puts w at the end of the list. The caller holds mu, as for remove and callNext.
+func (r *rounds) add(w *rider) {
+	w.prev, w.listed = r.last, true
+	if r.last == nil {
+		r.first = w
+	} else {
+		r.last.next = w
+	}
+	r.last = w
+	r.riding++
+}
+
+// remove takes w off the list.
+func (r *rounds) remove(w *rider) {
+	if w.prev == nil {
+		r.first = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		r.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.prev, w.next, w.listed = nil, nil, false
+	r.riding--
+}
+
 // leave takes w off the list, unless somebody did.
 func (r *rounds) leave(w *rider) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var before *rider
-	for at := r.first; at != nil; before, at = at, at.next {
-		if at != w {
-			continue
-		}
-		if before == nil {
-			r.first = w.next
-		} else {
-			before.next = w.next
-		}
-		if r.last == w {
-			r.last = before
-		}
-		w.next = nil
-		r.aboard.Add(-1)
-		return true
+	if !w.listed {
+		return false
 	}
-	return false
+	r.remove(w)
+	r.aboard.Add(-1)
+	return true
 }
 
 // end is the end of a round after which the log is durable as far as that: it wakes who
-// need no more, and calls the first of the others to lead. synced is false if there was
-// no round because its leader went.
-func (r *rounds) end(durable Position, seq uint64, synced bool) {
-	var next, served *rider
+// need no more, and calls the first of the others to lead.
+func (r *rounds) end(durable Position, seq uint64) {
+	var served *rider
 	r.mu.Lock()
-	if synced {
-		r.before = r.aboard.Load()
-	}
-	left, end := int64(0), &served
-	all := r.first
-	r.first, r.last = nil, nil
-	for w := all; w != nil; {
+	r.before = r.aboard.Load()
+	end := &served
+	for w := r.first; w != nil; {
 		after := w.next
-		w.next = nil
-		switch {
-		case w.t.end != 0 && durable >= w.t.end || w.t.end == 0 && seq > w.t.seq:
+		if w.t.end != 0 && durable >= w.t.end || w.t.end == 0 && seq > w.t.seq {
+			r.remove(w)
 			*end, end = w, &w.next
-		case next == nil:
-			next, left = w, left+1
-		default:
-			if r.last == nil {
-				r.first = w
-			} else {
-				r.last.next = w
-			}
-			r.last, left = w, left+1
 		}
 		w = after
 	}
+	r.callNext()
+	r.mu.Unlock()
+	wakeAll(served)
+}
+
+// pass is for who was called to lead and goes instead: another one is called. It looks at
+// no more than that one, for all may go at once.
+func (r *rounds) pass() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.callNext()
+}
+
+// callNext calls the first on the list to lead.
+func (r *rounds) callNext() {
+	next := r.first
 	r.running = next != nil
-	r.aboard.Store(left)
+	r.aboard.Store(r.riding)
 	if next != nil {
+		r.remove(next)
 		next.lead = true
 		next.wake <- struct{}{}
 	}
-	r.mu.Unlock()
-	wakeAll(served)
 }
 
 func wakeAll(w *rider) {
@@ -163,7 +176,10 @@ func (r *rounds) close() {
 	r.mu.Lock()
 	r.closed = true
 	all := r.first
-	r.first, r.last = nil, nil
+	for w := all; w != nil; w = w.next {
+		w.prev, w.listed = nil, false
+	}
+	r.first, r.last, r.riding = nil, nil, 0
 	r.mu.Unlock()
 	wakeAll(all)
 }

@@ -35,16 +35,16 @@ func wantWoken(t *testing.T, w *rider, woken, lead bool) {
 func TestARoundWakesWhomItServedAndOneToLead(t *testing.T) {
 	var r rounds
 	all := enrolled(t, &r, 20, 10, 30, 40)
-	r.end(20, 0, true)
+	r.end(20, 0)
 	for i, want := range []struct{ woken, lead bool }{{true, false}, {true, false}, {true, true}, {false, false}} {
 		wantWoken(t, all[i], want.woken, want.lead)
 	}
 	if r.aboard.Load() != 2 || r.before != 5 {
 		t.Errorf("%d are aboard after a round of %d, want 2 and 5", r.aboard.Load(), r.before)
 	}
-	r.end(20, 0, false) // who was called left
+	r.pass() // who was called left
 	wantWoken(t, all[3], true, true)
-	r.end(40, 0, true)
+	r.end(40, 0)
 	if lead, _ := r.enrol(target{end: 50}, true); !lead {
 		t.Error("nobody leads, and the next one does not either")
 	}
@@ -63,7 +63,7 @@ func TestWhoLeavesARoundIsNotCalled(t *testing.T) {
 			t.Errorf("%d are aboard, want 3", r.aboard.Load())
 		}
 		rest := append(append([]*rider(nil), all[:leaves]...), all[leaves+1:]...)
-		r.end(0, 0, true)
+		r.end(0, 0)
 		wantWoken(t, rest[0], true, true)
 		wantWoken(t, rest[1], false, false)
 		r.close()

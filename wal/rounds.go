@@ -119,7 +119,7 @@ func (l *Log) awaitDurable(ctx context.Context, t target, closing <-chan struct{
 	called := false // to lead, and did not yet
 	defer func() {
 		if called {
-			l.endRound(false) // who leaves without leading has somebody else called
+			l.syncer.rounds.pass() // who leaves without leading has somebody else called
 		}
 	}()
 	for {
@@ -170,7 +170,7 @@ func (l *Log) awaitDurable(ctx context.Context, t target, closing <-chan struct{
 }
 
 func (l *Log) leadRound(t target) error {
-	defer l.endRound(true)
+	defer l.endRound()
 	l.syncer.rounds.awaitCompany()
 	if held := l.takeGathering(t); held {
 		defer l.ctl.word(ctlGather).CompareAndSwap(l.tag(), 0)
@@ -182,8 +182,8 @@ func (l *Log) leadRound(t target) error {
 }
 
 // endRound wakes those whose target is reached, and calls another one to lead if
-// somebody is left. synced is false if the caller was called to lead and did not.
-func (l *Log) endRound(synced bool) {
+// somebody is left.
+func (l *Log) endRound() {
 	var durable Position
 	var seq uint64
 	err := l.guarded(func() error {
@@ -193,7 +193,7 @@ func (l *Log) endRound(synced bool) {
 	if err != nil {
 		durable, seq = 0, 0 // each of them will meet the same fault
 	}
-	l.syncer.rounds.end(durable, seq, synced)
+	l.syncer.rounds.end(durable, seq)
 }
 
 // takeGathering waits for the turn to sync. It returns false if another process
