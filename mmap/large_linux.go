@@ -3,7 +3,6 @@
 package mmap
 
 import (
-	"errors"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,23 +21,24 @@ func mapAligned(fd int, size int64, prot int) (unsafe.Pointer, error) {
 	if err != nil || size < LargePage || uintptr(p)%LargePage == 0 {
 		return p, err
 	}
-	length := uintptr(roundUp(size, PageSize))
-	room := length + LargePage
-	all, err := unix.MmapPtr(-1, 0, nil, room, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	// An address where there is room is found by taking some and giving it back. It is a
+	// wish only: another thread may take the room meanwhile, which MAP_FIXED would destroy.
+	room, err := unix.MmapPtr(-1, 0, nil, uintptr(size)+2*LargePage, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return p, nil // address space is short: as it is, then
 	}
-	before := -uintptr(all) % LargePage
-	aligned, err := unix.MmapPtr(fd, 0, unsafe.Add(all, before), uintptr(size), prot, unix.MAP_SHARED|unix.MAP_FIXED)
+	wish := unsafe.Add(room, -uintptr(room)%LargePage)
+	if err := unix.MunmapPtr(room, uintptr(size)+2*LargePage); err != nil {
+		return p, nil
+	}
+	aligned, err := unix.MmapPtr(fd, 0, wish, uintptr(size), prot, unix.MAP_SHARED)
 	if err != nil {
-		return p, unix.MunmapPtr(all, room)
+		return p, nil
 	}
-	// What is left over on both sides, and the first attempt.
-	used := before + length
-	if before > 0 {
-		err = unix.MunmapPtr(all, before)
+	if uintptr(aligned)%LargePage != 0 {
+		p, aligned = aligned, p // the one that is no better goes
 	}
-	return aligned, errors.Join(err, unix.MunmapPtr(unsafe.Add(all, used), room-used), unix.MunmapPtr(p, uintptr(size)))
+	return aligned, unix.MunmapPtr(p, uintptr(size))
 }
 
 // Allocate is like File.Allocate, of the file f that is mapped here. Where files are
