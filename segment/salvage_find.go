@@ -7,20 +7,22 @@ import (
 // The search for where the frames go on behind damage.
 
 // find looks behind the damaged place from, and before the offset below, for the next
-// frame that verifies, for a sequence number that can have got there. Any damage to a
-// frame is that of one number out of 2^32, and might be one of those; so the frame that
-// is found next must be in accord with it.
+// frame that verifies, for a sequence number that can have got there. A damaged frame may
+// verify too, for a wrong number: any damage is that of one number out of 2^32, and that
+// of one bit, at some places of a body, that of a number near by, since the checksum is
+// linear. So the frame that is found next must be in accord with it; if not, the one
+// behind both says which is wrong, and the first is if that does not say it either.
 func (v *salvager) find(from Cursor, below int64) (Cursor, bool) {
 	for _, each := range []uint64{1, MaxCount} { // PADs of an earlier repair take more numbers than messages could
 		c, w, found := v.candidate(from, from.Off+FrameHeader, below, each)
 		for found && !v.proven(c.After(w)) {
 			next := c.After(w)
-			other, ow, more := v.candidate(from, c.Off+8, v.s.r.Len(), each)
-			for more && other.Off < next.Off { // within a batch, or within what a message carries
-				other, ow, more = v.candidate(from, other.Off+8, v.s.r.Len(), each)
+			other, ow, more := v.candidateBehind(from, c, w, each)
+			if !more || accord(next, other, each) {
+				break
 			}
-			gap := uint64(other.Off-next.Off) / FrameHeader * each
-			if !more || other.Seq >= next.Seq && other.Seq-next.Seq <= gap {
+			third, _, more := v.candidateBehind(from, other, ow, each)
+			if more && accord(next, third, each) && !accord(other.After(ow), third, each) {
 				break
 			}
 			if other.Off >= below {
@@ -36,6 +38,23 @@ func (v *salvager) find(from Cursor, below int64) (Cursor, bool) {
 		}
 	}
 	return Cursor{}, false
+}
+
+// candidateBehind finds the first candidate behind the frame w at c.
+func (v *salvager) candidateBehind(from, c Cursor, w Word, each uint64) (other Cursor, ow Word, found bool) {
+	next := c.After(w).Off
+	other, ow, found = v.candidate(from, c.Off+8, v.s.r.Len(), each)
+	for found && other.Off < next { // within a batch, or within what a message carries
+		other, ow, found = v.candidate(from, other.Off+8, v.s.r.Len(), each)
+	}
+	return other, ow, found
+}
+
+// accord reports whether the frame at other can have got there if another one ends at
+// next.
+func accord(next, other Cursor, each uint64) bool {
+	gap := uint64(other.Off-next.Off) / FrameHeader * each
+	return other.Seq >= next.Seq && other.Seq-next.Seq <= gap
 }
 
 // candidate finds the first frame at or behind the offset at, and before below, that

@@ -177,3 +177,39 @@ func TestRepairBelievesTheSuccessorMoreThanAPad(t *testing.T) {
 		checkTouched(t, fmt.Sprintf("the last %d frames", n), c, messages, maybe)
 	}
 }
+
+// TestRepairBelievesTwoFramesMoreThanOne: damage, a sound frame, and one with a flipped
+// bit behind it, which at some places of a body is the same to the checksum as another
+// number. The sound one stays.
+func TestRepairBelievesTwoFramesMoreThanOne(t *testing.T) {
+	_, m := flippable(t, true)
+	messages, frames := m.contents(t)
+	tried := 0
+	for i := 0; i+3 < len(frames); i++ {
+		damaged, sound, flipped := frames[i], frames[i+1], frames[i+2]
+		if damaged.segment != 1 || frames[i+3].segment != 1 || len(sound.seqs) != 1 || len(flipped.seqs) != 1 {
+			continue
+		}
+		maybe := map[uint64]bool{flipped.seqs[0]: true}
+		for _, seq := range damaged.seqs {
+			maybe[seq] = true
+		}
+		bits := (flipped.end - flipped.off - segment.FrameHeader) * 8
+		if bits > 2048 {
+			continue
+		}
+		for bit := range bits {
+			c := m.clone()
+			binary.LittleEndian.PutUint64(c.segs[1][damaged.off:], 0x2530e739147a40c7)
+			c.segs[1][flipped.off+segment.FrameHeader+bit/8] ^= 1 << (bit % 8)
+			checkTouched(t, fmt.Sprintf("the frame at %d, and bit %d of that at %d", damaged.off, bit, flipped.off), c, messages, maybe)
+			tried++
+		}
+		if t.Failed() || tried > 1000 {
+			break
+		}
+	}
+	if tried < 1000 {
+		t.Errorf("only %d bits were tried", tried)
+	}
+}

@@ -105,7 +105,7 @@ func (l *Log) trim(ctx context.Context, before uint64, need *room) (removed int,
 		return 0, err
 	}
 	if l.nothingToTrim(before, settings, need) {
-		return 0, nil
+		return 0, ctx.Err() // who does not want to wait any more is told so here too
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, ErrFull) && ctx.Err() == nil {
