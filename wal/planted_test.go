@@ -25,7 +25,18 @@ type planted struct {
 
 var plantedBugs = []planted{
 	{"no checksum over the body", "segment/format.go",
-		`uint64(h.metaLen()), uint64(h.time), content)`, `uint64(h.metaLen()), uint64(h.time), nil)`, 0},
+		`uint64(h.metaLen()), uint64(h.time), content)
+}
+
+// checksumCopying is checksumOver for a content that it copies from body, without
+// metadata. dst is the room for content and padding.
+func (h frameHeader) checksumCopying(dst, body []byte, salt, seq uint64, w Word) uint32 {
+	return crc32c.CopyFrame(dst, body, salt, seq, h.sizes(w), 0, uint64(h.time))`, `uint64(h.metaLen()), uint64(h.time), nil)
+}
+
+func (h frameHeader) checksumCopying(dst, body []byte, salt, seq uint64, w Word) uint32 {
+	crc32c.CopyFrame(dst, body, salt, seq, h.sizes(w), 0, uint64(h.time))
+	return h.checksumOver(salt, seq, w, nil)`, 0},
 	{"no sync before acknowledging", "wal/sync.go",
 		`err = p.s.Region().Flush(p.from.Off, n)`, `err = nil`, 0},
 	{"the seal is not synced", "wal/sync.go",
