@@ -67,7 +67,7 @@ func (s *site) stopRecovery(id step.ID, goesOn bool) {
 		}
 	}
 	s.safe, s.dying = nil, false
-	s.end([]*faults.Putter{p}, nil)
+	s.end([]*faults.Putter{p}, nil, nil)
 }
 
 // stopped reports whether the process was stopped by a signal.
