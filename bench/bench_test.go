@@ -154,6 +154,14 @@ func TestAReportIsATableJSONAndAChart(t *testing.T) {
 	}
 }
 
+func TestAChartOfWalqAloneHasAnAxis(t *testing.T) {
+	r := &Report{Rows: []*Row{{Work: "append", Subject: walqName, Stats: statsOf([]Metric{{"", "ns", 40}})}}}
+	compare(r.Rows)
+	if err := r.draw(filepath.Join(t.TempDir(), "c.svg")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMoreIsBetterOfRatesOnly(t *testing.T) {
 	rate, cost := Stat{Unit: "msgs/s", Median: 50}, Stat{Unit: "ns", Median: 50}
 	if got := rate.times([]Stat{{Unit: "msgs/s", Median: 100}}); got != 2 {

@@ -41,6 +41,8 @@ func (r *Report) draw(file string) error {
 		p.Add(s)
 		p.Legend.Add(subject, s)
 	}
+	// An axis of one value alone would be widened beyond 0, which has no logarithm.
+	p.X.Min, p.X.Max = min(p.X.Min, 0.5), max(p.X.Max, 2)
 	p.NominalY(names...)
 	// Lines without a name, for the legend to lie on.
 	lines := len(names) + (len(r.subjects())*14)/18 + 2

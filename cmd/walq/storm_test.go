@@ -68,7 +68,7 @@ func killOne(t *testing.T, dir string, round int, delay time.Duration) (acks [2]
 	case <-time.After(patience):
 		t.Error("the victim printed nothing")
 	}
-	time.Sleep(delay)
+	time.Sleep(delay) // the kill is to come at any moment
 	if err := victim.Process.Kill(); err != nil {
 		t.Error(err)
 	}
