@@ -22,6 +22,7 @@ func TestNothingIsAllocatedForAMessage(t *testing.T) {
 	}
 	defer r.Close()
 	body, seen := make([]byte, 100), 0
+	batch := [][]byte{body, body[:50], nil}
 	count := func(m walq.Message) error { seen += len(m.Body); return nil }
 	for name, f := range map[string]func() error{
 		"Append and Next": func() error {
@@ -30,6 +31,17 @@ func TestNothingIsAllocatedForAMessage(t *testing.T) {
 			}
 			_, err := r.Next(ctx)
 			return err
+		},
+		"AppendBatch and Next": func() (err error) {
+			if _, err = q.AppendBatch(ctx, batch...); err != nil {
+				return err
+			}
+			for range batch {
+				if _, err = r.Next(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		"Append and View": func() error {
 			if _, err := q.Append(ctx, body); err != nil {

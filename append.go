@@ -62,13 +62,9 @@ func (q *Queue) AppendBatch(ctx context.Context, bodies ...[]byte) (first Seq, e
 	if len(bodies) == 1 {
 		return q.Append(ctx, bodies[0]) // a frame less to write, and to read
 	}
-	parts := make([]wal.Part, len(bodies))
-	for i, b := range bodies {
-		parts[i].Body = b
-	}
-	a, err := q.log.AppendBatch(parts)
+	a, err := q.log.AppendBodies(bodies)
 	if err != nil {
-		a, err = q.awaitRoom(ctx, err, func() (wal.Appended, error) { return q.log.AppendBatch(parts) })
+		a, err = q.awaitRoom(ctx, err, func() (wal.Appended, error) { return q.log.AppendBodies(bodies) })
 	}
 	return q.acknowledge(ctx, a, err)
 }

@@ -136,6 +136,36 @@ func (s *Segment) FillBatch(c Cursor, w Word, time int64, parts []Part) {
 	s.Finish(c, w, KindBatch, time, 0)
 }
 
+// BodiesLength is BatchLength for messages without metadata.
+func BodiesLength(bodies [][]byte) (length int64) {
+	for _, b := range bodies {
+		length += FrameHeader + (int64(len(b))+7)&^7
+	}
+	return length
+}
+
+// FillBodies is FillBatch for messages without metadata, in a claim made for their
+// BodiesLength. It panics if they have another length now.
+func (s *Segment) FillBodies(c Cursor, w Word, time int64, bodies [][]byte) {
+	dst := s.Content(c.Off, w)
+	h := makeHeader(KindMessage, 0, time)
+	var inner Word // of the last body: others are mostly as long
+	for i, body := range bodies {
+		if i == 0 || inner.Length() != int64(len(body)) {
+			inner = makeWord(Committed, w.Slot(), 1, int64(len(body)))
+		}
+		size := inner.Size()
+		frame := dst[:size]
+		h.put(frame, h.checksumCopying(frame[FrameHeader:], body, s.Salt, c.Seq+uint64(i), inner))
+		putWord(frame, inner)
+		dst = dst[size:]
+	}
+	if len(dst) != 0 {
+		panic("segment: a batch became shorter while it was appended")
+	}
+	s.Finish(c, w, KindBatch, time, 0)
+}
+
 // Commit publishes a claim. False means that the claim was revoked: the room
 // is a PAD, and nothing was published.
 func (s *Segment) Commit(off int64, w Word) bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/walq/walq/internal/step"
@@ -50,26 +49,6 @@ func (l *Log) AppendFunc(meta []byte, n int, write func([]byte) error) (Appended
 			return err
 		}
 		own.s.Finish(own.c, own.w, segment.KindMessage, now, len(meta))
-		return nil
-	})
-}
-
-// AppendBatch commits the parts as one: all of them become visible together, or
-// none. Their sequence numbers follow on one another.
-func (l *Log) AppendBatch(parts []segment.Part) (Appended, error) {
-	if len(parts) == 0 {
-		return Appended{}, errors.New("an empty batch")
-	}
-	length, count, ok := segment.BatchLength(parts)
-	if !ok {
-		i := slices.IndexFunc(parts, func(p Part) bool { return len(p.Meta) > segment.MaxMeta })
-		return Appended{}, fmt.Errorf("message %d of the batch has %d bytes of metadata, at most %d fit: %w", i, len(parts[i].Meta), segment.MaxMeta, ErrTooLarge)
-	}
-	if count > segment.MaxCount {
-		return Appended{}, fmt.Errorf("a batch of %d messages, at most %d fit: %w", count, segment.MaxCount, ErrTooLarge)
-	}
-	return l.append(0, length, count, nil, func(own claim, now int64) error {
-		own.s.FillBatch(own.c, own.w, now, parts)
 		return nil
 	})
 }
@@ -452,6 +431,3 @@ func (l *Log) proclaim(made *segment.Segment, first uint64) error {
 	}
 	return l.vanished(first)
 }
-
-// A Part is one message, or control frame, of a batch.
-type Part = segment.Part

@@ -61,13 +61,27 @@ func BenchmarkAppendPrepared100(b *testing.B) {
 	b.StopTimer()
 }
 
-func BenchmarkAppendPreparedBatch16(b *testing.B) {
-	l, parts := prepared(b), make([]Part, 16)
-	for i := range parts {
-		parts[i].Body = make([]byte, 100)
+func BenchmarkAppendPreparedBatch16(b *testing.B)   { benchAppendBatch(b, 16) }
+func BenchmarkAppendPreparedBatch1000(b *testing.B) { benchAppendBatch(b, 1000) }
+
+func benchAppendBatch(b *testing.B, batch int) {
+	l, bodies := prepared(b), make([][]byte, batch)
+	for i := range bodies {
+		bodies[i] = make([]byte, 100)
 	}
-	for n := 0; n < b.N; n += len(parts) {
-		if _, err := l.AppendBatch(parts); err != nil {
+	for n := 0; n < b.N; n += batch {
+		if _, err := l.AppendBodies(bodies); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+}
+
+// BenchmarkAppendPrepared1K needs -benchtime of 900000x at most.
+func BenchmarkAppendPrepared1K(b *testing.B) {
+	l, body := prepared(b), make([]byte, 1<<10)
+	for range b.N {
+		if _, err := l.Append(nil, body); err != nil {
 			b.Fatal(err)
 		}
 	}
