@@ -17,6 +17,17 @@ import (
 // of the processes, when messages were trimmed that the group had not finished;
 // ErrDeadLetter, if a message is to be given up and cannot: it is tried again.
 func (g *Group) Receive(ctx context.Context) (*Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if d, err := g.nextAhead(); d != nil || err != nil {
+		return d, err
+	}
+	return g.await(ctx)
+}
+
+// await is Receive, but for what was read ahead.
+func (g *Group) await(ctx context.Context) (*Delivery, error) {
 	w := groupWaiter{g: g}
 	defer w.getUp()
 	for {

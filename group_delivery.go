@@ -50,7 +50,28 @@ func (d *Delivery) Deaths() int { return d.lease.Word.Deaths() }
 // Errors: ErrLeaseLost if the lease ended meanwhile, or the message was finished or sent
 // back already: then another consumer may have it. ErrClosed.
 func (d *Delivery) Ack() error {
-	return d.end(d.finish)
+	if d.cells != nil || d.g.file.ByKey {
+		return d.end(d.finish)
+	}
+	g := d.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := d.usable(); err != nil {
+		return err
+	}
+	d.over()
+	ok, wanted, err := d.ring.FinishNext(&d.lease)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrLeaseLost
+	}
+	if wanted || d.lease.Ordinal%floorEvery == floorEvery-1 {
+		err = group.Guarded(func() error { g.advance(d.ring); return nil })
+	}
+	g.checkpointSoon()
+	return err
 }
 
 // AckSync is Ack, and returns when that is on stable storage.
@@ -156,8 +177,10 @@ func (d *Delivery) over() {
 		return
 	}
 	held, last := d.g.held, len(d.g.held)-1
-	held[d.place-1] = held[last]
-	held[last].place = d.place
+	if i := int(d.place - 1); i != last {
+		held[i] = held[last]
+		held[i].place = d.place
+	}
 	held[last], d.g.held = nil, held[:last]
 	d.place = 0
 }

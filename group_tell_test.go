@@ -79,3 +79,29 @@ func TestConsumersOfOneGroupMayPutItOnDiskAtOnce(t *testing.T) {
 		t.Errorf("%d messages are left", n)
 	}
 }
+
+// Who finishes a message raises the floor if somebody waits for that, and tells.
+func TestWhoFinishesAMessageRaisesTheFloorForWhoWaitsForIt(t *testing.T) {
+	_, q, _ := timed(t)
+	g := timedGroup(t, q, GroupOptions{})
+	publish(t, q, Draft{})
+	publish(t, q, Draft{})
+	first, second := got(t, g, 1), got(t, g, 1)
+	ring := g.walk.ring
+	floor := ring.Floor()
+	ackNow := func(d *Delivery, want uint64) {
+		t.Helper()
+		if err := d.Ack(); err != nil {
+			t.Fatal(err)
+		}
+		if n := ring.Floor(); n != want {
+			t.Errorf("the floor is at %d, want %d", n, want)
+		}
+	}
+	ackNow(first, floor) // nobody waits: it is raised in runs
+	ring.WantRoom()
+	ackNow(second, floor+2)
+	if ring.RoomWanted() {
+		t.Error("who waits was not told")
+	}
+}

@@ -14,6 +14,9 @@ func (g *Group) TryReceive(ctx context.Context) (*Delivery, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		if d, err := g.nextAhead(); d != nil || err != nil {
+			return d, err
+		}
 		// Once to walk to the end, once to look over all that was walked past.
 		for _, last := range []bool{false, true} {
 			if d, err := g.try(ctx, last); d != nil || err != nil {
