@@ -233,15 +233,24 @@ func (d *Dir) Sync() error {
 
 // Size is the size in bytes of a regular file in the directory.
 func (d *Dir) Size(name string) (int64, error) {
+	st, err := d.Status(name)
+	return st.Size, err
+}
+
+// Status tells what regular file the name in the directory leads to.
+func (d *Dir) Status(name string) (FileStatus, error) {
 	if err := checkName(name); err != nil {
-		return 0, err
+		return FileStatus{}, err
 	}
 	var st unix.Stat_t
 	err := eintr(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = ErrNotRegular
 	}
-	return st.Size, d.fail("stat", name, err)
+	if err != nil {
+		return FileStatus{}, d.fail("stat", name, err)
+	}
+	return statusOf(&st), nil
 }
 
 // Names lists the directory, in no order.

@@ -36,3 +36,10 @@ type Owner struct {
 
 // FileID names a file on this machine while it exists.
 type FileID struct{ Dev, Ino uint64 }
+
+// FileStatus tells a file from another one that has the same name, or from what it was.
+type FileStatus struct {
+	FileID
+	Owner
+	Size int64 // bytes
+}

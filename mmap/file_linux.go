@@ -68,6 +68,16 @@ func (f *File) ID() (FileID, error) {
 	return FileID{uint64(st.Dev), st.Ino}, err
 }
 
+// Status tells the file from others.
+func (f *File) Status() (FileStatus, error) {
+	st, err := f.stat()
+	return statusOf(&st), err
+}
+
+func statusOf(st *unix.Stat_t) FileStatus {
+	return FileStatus{FileID{uint64(st.Dev), st.Ino}, Owner{st.Uid, st.Gid, fs.FileMode(st.Mode & 0o777)}, st.Size}
+}
+
 // Owner tells who owns the file.
 func (f *File) Owner() (Owner, error) {
 	st, err := f.stat()

@@ -34,6 +34,9 @@ func (f *File) Size() (int64, error) { return 0, ErrUnsupported }
 // ID identifies the file, not its name.
 func (f *File) ID() (FileID, error) { return FileID{}, ErrUnsupported }
 
+// Status tells the file from others.
+func (f *File) Status() (FileStatus, error) { return FileStatus{}, ErrUnsupported }
+
 // Owner tells who owns the file.
 func (f *File) Owner() (Owner, error) { return Owner{}, ErrUnsupported }
 
@@ -107,6 +110,9 @@ func (d *Dir) OpenDir(name string) (*Dir, error) { return nil, ErrUnsupported }
 
 // Size is the size of a file in the directory.
 func (d *Dir) Size(name string) (int64, error) { return 0, ErrUnsupported }
+
+// Status tells what regular file the name in the directory leads to.
+func (d *Dir) Status(name string) (FileStatus, error) { return FileStatus{}, ErrUnsupported }
 
 // Again is another handle on the same directory.
 func (d *Dir) Again() (*Dir, error) { return nil, ErrUnsupported }

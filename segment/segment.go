@@ -197,10 +197,26 @@ func (s *Segment) Close() error {
 	return s.f.Close()
 }
 
+// CloseFile closes the file of a segment that is no more allocated, synced as a file or
+// asked for its size; the mapping stays. Nobody else may use the segment meanwhile.
+func (s *Segment) CloseFile() error {
+	f := s.f
+	s.f = nil
+	return f.Close()
+}
+
+// StartWrite has the kernel begin to write what is dirty in [off, off+n); a hint, see
+// mmap.File.
+func (s *Segment) StartWrite(off, n int64) {
+	if s.f != nil {
+		s.f.StartWrite(off, n)
+	}
+}
+
 // Path names the file.
 func (s *Segment) Path() string { return s.r.Path() }
 
-// File is the file beneath, nil over heap memory.
+// File is the file beneath, nil over heap memory and after CloseFile.
 func (s *Segment) File() *mmap.File { return s.f }
 
 // Region is the memory of the segment.

@@ -75,6 +75,6 @@ func (l *Log) writeAhead(w *watch, s *seg, end Position) {
 		return
 	}
 	s.Region().Touch(from, to-from)
-	s.File().StartWrite(from, to-from)
+	s.StartWrite(from, to-from)
 	w.written = makePosition(s.Ordinal, to)
 }

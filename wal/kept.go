@@ -214,6 +214,7 @@ func (k *keptSegments) remove(l *Log, i int) error {
 	}
 	slices.Sort(k.doomed)
 	k.drop(i)
+	l.table.dropBelow(l.ctl.oldest()) // or the space would not be free at once
 	for _, first := range k.doomed {
 		if err := l.log.Unlink(segment.Name(first)); err != nil && !isNotExist(err) {
 			return err

@@ -104,6 +104,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Log, err error) {
 	}
 	l.maxContent = segment.MaxContent(l.settings.SegmentSize)
 	l.table.open = map[uint64]*seg{}
+	l.table.parked.most, l.table.parked.mostBytes = maxParked, maxParkedBytes
 	l.table.readOnly = o.ReadOnly
 	l.table.random = l.settings.Durability != SyncNever
 	l.keeper.init()
@@ -167,6 +168,7 @@ func (l *Log) abandon() error {
 // releaseAll drops what the handle itself holds of the table. Readers and
 // claims drop theirs.
 func (l *Log) releaseAll() {
+	l.table.dropAll(true)
 	l.table.release(l.tail.Swap(nil))
 	l.syncer.dropCursor(&l.table)
 	for _, s := range l.keeper.takeRetired() {

@@ -74,7 +74,7 @@ func (l *Log) awaitsRecovery(epoch uint64) (bool, error) {
 
 // Close gives the reader's mapping back.
 func (r *Reader) Close() {
-	r.l.table.release(r.s)
+	r.l.table.leave(r.s)
 	r.s = nil
 	r.run, r.handed, r.late = nil, 0, nil
 	r.err = ErrClosed
@@ -276,7 +276,7 @@ func (r *Reader) cross(w segment.Word) (outcome, error) {
 	if n == nil {
 		return wait, r.trimmed()
 	}
-	r.l.table.release(r.s)
+	r.l.table.pass(r.s)
 	r.s, r.c = n, n.Start()
 	r.ahead = r.c.Off
 	return again, nil

@@ -19,6 +19,9 @@ type seg struct {
 
 	// sealed: it was when it was mapped, so nothing in it will be synced by us.
 	sealed bool
+	// parkable: besides, what it has was not cut short for this handle.
+	parkable bool
+	parked   parkedSeg // guarded by table.mu
 
 	// own is where this handle's appenders last found the tail: a hint that only
 	// spares walking. The offset in units of 8 in the low 32 bits, the sequence
@@ -55,7 +58,8 @@ func (s *seg) position(off int64) Position { return makePosition(s.Ordinal, off)
 // table holds the mapped segments of a handle by first sequence number.
 type table struct {
 	mu       sync.Mutex
-	open     map[uint64]*seg
+	open     map[uint64]*seg // those that are parked, too, with no references
+	parked   parked
 	readOnly bool
 	random   bool // mappings are not read in order, see mmap.Region.Random
 
@@ -69,7 +73,7 @@ type table struct {
 func (f *files) acquire(t *table, first uint64) (*seg, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s := t.open[first]; s != nil {
+	if s := t.open[first]; s != nil && f.believeLocked(t, s) {
 		s.refs++
 		return s, nil
 	}
@@ -102,7 +106,12 @@ func (f *files) checkSegment(s *segment.Segment, first uint64) error {
 func (t *table) adopt(s *segment.Segment) (*seg, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if open := t.open[s.First]; open != nil {
+	open := t.open[s.First]
+	if open != nil && open.refs == 0 {
+		t.dropLocked(open) // s is what the name leads to
+		open = nil
+	}
+	if open != nil {
 		open.refs++
 		return open, s.Close()
 	}
@@ -116,8 +125,10 @@ func (t *table) adoptLocked(s *segment.Segment) (*seg, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
+	cut := false
 	if t.awaitsCut != nil {
-		cut, err := t.awaitsCut()
+		var err error
+		cut, err = t.awaitsCut()
 		if err == nil && cut {
 			err = s.UseFileSize()
 		}
@@ -125,7 +136,7 @@ func (t *table) adoptLocked(s *segment.Segment) (*seg, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	n := &seg{Segment: s, refs: 1, sealed: sealed}
+	n := &seg{Segment: s, refs: 1, sealed: sealed, parkable: sealed && !cut}
 	t.open[s.First] = n
 	return n, nil
 }
@@ -152,13 +163,17 @@ func (t *table) again(s *seg) *seg {
 	return s
 }
 
-// release gives a reference back; the last one unmaps.
+// release gives a reference back; the last one unmaps, unless the segment is parked.
 func (t *table) release(s *seg) {
 	if s == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.releaseLocked(s)
+}
+
+func (t *table) releaseLocked(s *seg) {
 	s.refs--
 	if s.refs > 0 {
 		return
@@ -166,6 +181,12 @@ func (t *table) release(s *seg) {
 	if s.refs < 0 {
 		panic("wal: segment released too often")
 	}
+	if !t.parkLocked(s) {
+		t.closeLocked(s)
+	}
+}
+
+func (t *table) closeLocked(s *seg) {
 	delete(t.open, s.First)
 	if err := s.Close(); err != nil {
 		panic(err) // close of a good descriptor
