@@ -144,6 +144,8 @@ func TestEveryCallOfAClosedReaderReturnsErrClosed(t *testing.T) {
 	_, _, err = r.TryNext()
 	wantIs(t, "TryNext", err, walq.ErrClosed)
 	wantIs(t, "View", r.View(t.Context(), func(walq.Message) error { return nil }), walq.ErrClosed)
+	_, err = r.ViewBatch(t.Context(), 1, func(walq.Message) error { return nil })
+	wantIs(t, "ViewBatch", err, walq.ErrClosed)
 	wantIs(t, "Seek", r.Seek(walq.Oldest), walq.ErrClosed)
 	wantIs(t, "Close", r.Close(), walq.ErrClosed)
 	for _, err := range r.All(t.Context()) {

@@ -96,6 +96,30 @@ func ExampleReader_View() {
 	// a very
 }
 
+// ViewBatch is for reading much: here everything that is there, without waiting for
+// more than the first.
+func ExampleReader_ViewBatch() {
+	q, remove := filled("one", "two", "three")
+	defer remove()
+
+	r, err := q.Reader(walq.Oldest, walq.ReaderOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	bytes := 0
+	n, err := r.ViewBatch(context.Background(), 1000, func(m walq.Message) error {
+		bytes += len(m.Body)
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(n, "messages of", bytes, "bytes")
+	// Output:
+	// 3 messages of 11 bytes
+}
+
 // Next lends its memory until the next call; Clone keeps a message.
 func ExampleMessage_Clone() {
 	q, remove := filled("one", "two")

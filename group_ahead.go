@@ -47,7 +47,7 @@ func (g *Group) readAhead(n, floor uint64, now moment) (d *Delivery, done bool, 
 	}
 	a.first, a.open, a.all = n, 0, a.all[:0]
 	out, counted, tooFar := group.Stale, 0, uint64(0)
-	shown, err := w.r.ViewRun(most, func(m *wal.Message) (wal.Verdict, error) {
+	shown, err := w.r.ViewRun(most, false, func(m *wal.Message) (wal.Verdict, error) {
 		n := n + uint64(counted)
 		switch {
 		case !g.topics.want(m.Meta):

@@ -18,6 +18,7 @@ import (
 type Delivery struct {
 	Message
 	*lessor
+	owned []byte // metadata
 	lease group.Lease
 	place int32 // 1 + where it is in Group.held; 0: it is not there
 	done  bool

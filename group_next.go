@@ -36,7 +36,7 @@ func (g *Group) nextAhead() (*Delivery, error) {
 	}
 	a.open &= a.open - 1
 	d := g.delivery(lease, c.seq, c.time, a.bytes[c.body:c.end:c.end], int(c.meta-c.body))
-	if len(d.meta) != 0 {
+	if d.at != nil {
 		useless := false
 		if err := group.Guarded(func() error { useless = g.useless(d, now); return nil }); useless || err != nil {
 			return nil, err

@@ -68,7 +68,8 @@ func (g *Group) delivery(lease group.Lease, seq uint64, unixNano int64, p []byte
 	}
 	d.Seq, d.Time, d.Body = Seq(seq), time.Unix(0, unixNano), p[:body:body]
 	if body < len(p) {
-		d.meta = p[body:]
+		d.owned = p[body:]
+		d.at = &d.owned
 	}
 	d.lessor, d.lease = g.walk.from, lease
 	return d

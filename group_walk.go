@@ -201,7 +201,7 @@ func (g *Group) strideTo(n, seq uint64) error {
 
 // useless deals with a message that is not to be delivered, or not yet.
 func (g *Group) useless(d *Delivery, now moment) bool {
-	if len(d.meta) == 0 {
+	if d.at == nil {
 		return false
 	}
 	if t := d.Expire(); !t.IsZero() && !t.After(now.wall()) {

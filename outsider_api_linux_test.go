@@ -71,6 +71,34 @@ func TestATruncatedFileInAViewIsAnError(t *testing.T) {
 	leave(t, q)
 }
 
+func TestATruncatedFileInAViewBatchIsAnError(t *testing.T) {
+	needMappings(t)
+	dir := newDir(t)
+	q := create(t, dir, walq.Options{})
+	path := segmentFile(t, dir, 0)
+	for i := range 3 {
+		appendText(t, q, text(i, 9_000))
+	}
+	r := reader(t, q, walq.Oldest, walq.ReaderOptions{})
+	n, err := r.ViewBatch(t.Context(), 10, func(m walq.Message) error {
+		if m.Seq == 2 {
+			truncateAll(t, dir)
+			if bytes.Contains(m.Body, []byte("y")) { // a look at each byte
+				t.Error("there is no y in it")
+			}
+			t.Error("fn went on behind what is gone")
+		}
+		return nil
+	})
+	wantFault(t, "ViewBatch", err, path)
+	if n != 2 {
+		t.Errorf("fn was called %d times, want 2", n)
+	}
+	_, err = r.ViewBatch(t.Context(), 10, func(walq.Message) error { t.Error("shown"); return nil })
+	wantFault(t, "the next", err, path)
+	leave(t, q)
+}
+
 func TestATruncatedFileInAppendFuncIsAnError(t *testing.T) {
 	needMappings(t)
 	dir := newDir(t)

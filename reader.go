@@ -164,12 +164,6 @@ func (r *Reader) try(ctx context.Context, soon bool, m *Message) (ok bool, err e
 	}
 }
 
-// set makes m the message w, whose memory it shares. Field by field, and in place: a
-// struct that was just written is copied slowly.
-func (m *Message) set(w *wal.Message) {
-	m.Seq, m.Time, m.Body, m.meta = Seq(w.Seq), time.Unix(0, w.Time), w.Body, w.Meta
-}
-
 func message(w *wal.Message) (m Message) {
 	m.set(w)
 	return m
@@ -207,7 +201,7 @@ func (r *Reader) wrap(err error) error {
 // View waits for the next message like Next and calls fn with it in place: its
 // memory is the queue's own, without a copy, valid only until fn returns, and
 // must not be written. It returns fn's error. fn must not close the queue, which
-// waits for it.
+// waits for it. To read many, ViewBatch is faster.
 func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 	if r.closed {
 		return ErrClosed
@@ -224,7 +218,7 @@ func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 				return nil
 			}
 			seen = true
-			return fn(Message{Seq(m.Seq), time.Unix(0, m.Time), m.Body, m.Meta})
+			return fn(message(m))
 		})
 		switch {
 		case seen:

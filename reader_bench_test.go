@@ -31,7 +31,7 @@ func BenchmarkReplay(b *testing.B) {
 			for _, way := range []struct {
 				name string
 				read func(b *testing.B, r *walq.Reader, n int) error
-			}{{"View", replayByView}, {"Next", replayByNext}, {"All", replayByAll}} {
+			}{{"ViewBatch", replayByViewBatch}, {"View", replayByView}, {"Next", replayByNext}, {"All", replayByAll}} {
 				b.Run(fmt.Sprintf("%s/%dB/batches-of-%d", way.name, size, batch), func(b *testing.B) {
 					for b.Loop() {
 						b.StopTimer()
@@ -61,6 +61,18 @@ func BenchmarkReplay(b *testing.B) {
 			}
 		}
 	}
+}
+
+func replayByViewBatch(b *testing.B, r *walq.Reader, n int) error {
+	bytes := 0
+	for n > 0 {
+		shown, err := r.ViewBatch(b.Context(), n, func(m walq.Message) error { bytes += len(m.Body); return nil })
+		if err != nil {
+			return err
+		}
+		n -= shown
+	}
+	return nil
 }
 
 func replayByView(b *testing.B, r *walq.Reader, n int) error {

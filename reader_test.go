@@ -81,6 +81,37 @@ func TestAllWaysToReadAgree(t *testing.T) {
 			}
 			return got
 		},
+		"ViewBatch": func(r *walq.Reader) (got []string) {
+			for most := 1; len(got) < n; most = most*3%500 + 1 {
+				before := len(got)
+				shown, err := r.ViewBatch(t.Context(), most, func(m walq.Message) error { got = append(got, show(m)); return nil })
+				if err != nil || shown != len(got)-before || shown != most && len(got) < n {
+					t.Fatalf("shown %d of %d, called %d times, %v", shown, most, len(got)-before, err)
+				}
+			}
+			return got
+		},
+		"all by turns": func(r *walq.Reader) (got []string) {
+			see := func(m walq.Message) error { got = append(got, show(m)); return nil }
+			for i := 0; len(got) < n; i++ {
+				var err error
+				switch i % 4 {
+				case 0:
+					err = r.View(t.Context(), see)
+				case 1, 2:
+					var m walq.Message
+					if m, err = r.Next(t.Context()); err == nil {
+						err = see(m)
+					}
+				default:
+					_, err = r.ViewBatch(t.Context(), i%11, see)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			return got
+		},
 		"All": func(r *walq.Reader) (got []string) {
 			for m, err := range r.All(t.Context()) {
 				if err != nil {

@@ -94,7 +94,7 @@ func (r *Report) find(work, subject string) *Row {
 
 // bySubject is a table with a line for each subject: walq, the limit, the others.
 func (r *Report) bySubject(what string, columns []column) string {
-	subjects := []string{walqName, walqNext, limitName}
+	subjects := []string{walqName, walqView, walqNext, limitName}
 	for _, row := range r.Rows {
 		if !row.Limit && !row.Size && !slices.Contains(subjects, row.Subject) {
 			subjects = append(subjects, row.Subject)

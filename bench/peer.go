@@ -93,6 +93,7 @@ type Pipeliner interface {
 func peers() []Peer {
 	return []Peer{
 		walqPeer(),
+		walqViewPeer(),
 		walqNextPeer(),
 		tidwallPeer(),
 		dquePeer(),

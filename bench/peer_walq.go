@@ -10,40 +10,50 @@ import (
 
 const (
 	walqName = "walq"
+	walqView = "walq, View"
 	walqNext = "walq, Next"
 )
 
 func walqPeer() Peer {
 	return Peer{
 		Name:     walqName,
-		About:    "this module, default settings; replay by View, which verifies every message",
+		About:    "this module, default settings; replay by ViewBatch, which verifies every message",
 		Synced:   "SyncAlways: msync",
 		Unsynced: "SyncNever: the kernel writes when it likes",
 		Open: func(ctx context.Context, at Place, m Mode) (Queue, error) {
-			return openWalq(ctx, at, m, true)
+			return openWalq(ctx, at, m, (*walqQueue).batches)
 		},
 	}
 }
 
+// walqViewPeer reads one message at a time, in place.
+func walqViewPeer() Peer { return walqReplay(walqView, "View", (*walqQueue).views) }
+
 // walqNextPeer reads with a copy of each message.
-func walqNextPeer() Peer {
+func walqNextPeer() Peer { return walqReplay(walqNext, "Next", (*walqQueue).nexts) }
+
+// walqReplay is another way to read.
+func walqReplay(name, method string, way replayer) Peer {
 	p := walqPeer()
-	p.Name, p.About, p.Only = walqNext, "the same; replay by Next", []string{"replay"}
+	p.Name, p.About, p.Only = name, "the same; replay by "+method, []string{"replay"}
 	p.Open = func(ctx context.Context, at Place, m Mode) (Queue, error) {
-		return openWalq(ctx, at, m, false)
+		return openWalq(ctx, at, m, way)
 	}
 	return p
 }
 
+// A replayer shows n messages of r to f.
+type replayer func(w *walqQueue, r *walq.Reader, n int, f func([]byte)) error
+
 type walqQueue struct {
 	ctx     context.Context
 	q       *walq.Queue
-	inPlace bool
+	replay  replayer
 	waiting string
 	seek    *walq.Reader
 }
 
-func openWalq(ctx context.Context, at Place, m Mode, inPlace bool) (Queue, error) {
+func openWalq(ctx context.Context, at Place, m Mode, replay replayer) (Queue, error) {
 	o := walq.Options{Create: &walq.QueueOptions{}, Durability: walq.SyncNever, Role: "bench"}
 	if m.Sync {
 		o.Durability = walq.SyncAlways
@@ -54,7 +64,7 @@ func openWalq(ctx context.Context, at Place, m Mode, inPlace bool) (Queue, error
 	if err != nil {
 		return nil, err
 	}
-	return &walqQueue{ctx: ctx, q: q, inPlace: inPlace, waiting: m.Waiting}, nil
+	return &walqQueue{ctx: ctx, q: q, replay: replay, waiting: m.Waiting}, nil
 }
 
 func (w *walqQueue) Append(bodies [][]byte) (err error) {
@@ -72,15 +82,32 @@ func (w *walqQueue) Replay(n int, f func([]byte)) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	if w.inPlace {
-		each := func(m walq.Message) error { f(m.Body); return nil }
-		for range n {
-			if err := r.View(w.ctx, each); err != nil {
-				return err
-			}
+	return w.replay(w, r, n, f)
+}
+
+func (w *walqQueue) batches(r *walq.Reader, n int, f func([]byte)) error {
+	each := func(m walq.Message) error { f(m.Body); return nil }
+	for n > 0 {
+		shown, err := r.ViewBatch(w.ctx, n, each)
+		if err != nil {
+			return err
 		}
-		return nil
+		n -= shown
 	}
+	return nil
+}
+
+func (w *walqQueue) views(r *walq.Reader, n int, f func([]byte)) error {
+	each := func(m walq.Message) error { f(m.Body); return nil }
+	for range n {
+		if err := r.View(w.ctx, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walqQueue) nexts(r *walq.Reader, n int, f func([]byte)) error {
 	for range n {
 		m, err := r.Next(w.ctx)
 		if err != nil {

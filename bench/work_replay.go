@@ -77,7 +77,7 @@ const fillBatch = 100
 
 // logName is shared by peers that differ in how they read only.
 func (p Peer) logName() string {
-	if p.Name == walqNext {
+	if p.Name == walqNext || p.Name == walqView {
 		return walqName
 	}
 	return p.Name

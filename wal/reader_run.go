@@ -13,10 +13,13 @@ const (
 )
 
 // ViewRun is View of up to most messages, for one entrance into the log: fn is called with
-// each that is there until it says otherwise, or returns an error. It returns how many were
-// shown, without one that was left. A reader that left one is for ViewRun alone, until a
-// seek.
-func (r *Reader) ViewRun(most int, fn func(*Message) (Verdict, error)) (shown int, err error) {
+// each that is there until it says otherwise, or returns an error. With spin it waits for
+// the first as ViewSoon does. It returns how many were shown, fn's error with the message
+// that it is about among them, without one that was left. When the log is being closed it
+// shows no more. A reader that left one is for ViewRun alone, until a seek.
+//
+// fn may use the reader: the run goes on from where it is then.
+func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)) (shown int, err error) {
 	ticket, ok := r.l.gate.enter()
 	if !ok {
 		return 0, ErrClosed
@@ -27,20 +30,32 @@ func (r *Reader) ViewRun(most int, fn func(*Message) (Verdict, error)) (shown in
 			r.l.breakOff(ticket, nil, guard, recover(), &err)
 		}
 	}()
-	for verdict := More; verdict == More && shown < most; {
-		if !r.left && !r.plain(&r.seen) {
-			if ok, err = r.wanted(&r.seen); !ok {
+	for verdict := More; verdict == More && shown < most && err == nil; {
+		if r.l.gate.closed.Load() { // Close waits for this call, so not for many messages
+			err = ErrClosed
+			break
+		}
+		m, copied := &r.seen, r.handed < len(r.run) || r.late != nil
+		if copied { // Next took more than it handed out
+			if m, err = r.NextSoon(false); m == nil {
+				break
+			}
+		} else if !r.left && !r.plain(m) {
+			if spin && shown == 0 {
+				r.poll()
+			}
+			if ok, err = r.wanted(m); !ok {
 				break
 			}
 		}
 		r.left = false
-		if verdict, err = fn(&r.seen); err != nil {
-			break
-		}
-		if verdict == Leave {
-			r.left = true // the reader holds its segment, so it stays where it is
-		} else {
+		switch verdict, err = fn(m); {
+		case verdict != Leave || err != nil:
 			shown++
+		case copied:
+			r.handed--
+		default:
+			r.left = true // the reader holds its segment, so it stays where it is
 		}
 	}
 	finished = true

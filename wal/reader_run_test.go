@@ -39,7 +39,7 @@ func TestViewRunShowsEachMessageUntilItIsTaken(t *testing.T) {
 	for range 2 {
 		for i := 0; i < n; {
 			before, left := i, false
-			shown, err := r.ViewRun(7, func(m *Message) (Verdict, error) {
+			shown, err := r.ViewRun(7, false, func(m *Message) (Verdict, error) {
 				if string(m.Body) != strconv.Itoa(i) || left {
 					t.Fatalf("message %d is %q", i, m.Body)
 				}
@@ -58,20 +58,20 @@ func TestViewRunShowsEachMessageUntilItIsTaken(t *testing.T) {
 				t.Fatalf("got %d, %v, want %d", shown, err, i-before)
 			}
 		}
-		if _, err := r.ViewRun(1, func(*Message) (Verdict, error) { return More, nil }); !errors.Is(err, ErrCorrupt) {
+		if _, err := r.ViewRun(1, false, func(*Message) (Verdict, error) { return More, nil }); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("got %v, want a corrupt message", err)
 		}
 		if err := r.SeekSeq(first.Seq); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.ViewRun(1, func(*Message) (Verdict, error) { return Leave, nil }); err != nil {
+	if _, err := r.ViewRun(1, false, func(*Message) (Verdict, error) { return Leave, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.SeekSeq(first.Seq + 3); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.ViewRun(1, func(m *Message) (Verdict, error) {
+	if _, err := r.ViewRun(1, false, func(m *Message) (Verdict, error) {
 		if string(m.Body) != "3" {
 			t.Errorf("behind a seek comes %q, want 3", m.Body)
 		}
@@ -82,7 +82,7 @@ func TestViewRunShowsEachMessageUntilItIsTaken(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.ViewRun(1, nil); !errors.Is(err, ErrClosed) {
+	if _, err := r.ViewRun(1, false, nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

@@ -115,14 +115,15 @@ func (b *benching) reads() (rows []benchRow, err error) {
 		if err != nil {
 			return err
 		}
-		left := s.Messages
+		left := int(s.Messages)
 		began, nothing := time.Now(), func(walq.Message) error { return nil }
-		for ; left > 0 && b.ctx.Err() == nil; left-- {
-			if err := r.View(b.ctx, nothing); err != nil {
+		for left > 0 {
+			n, err := r.ViewBatch(b.ctx, left, nothing)
+			if left -= n; err != nil {
 				return err
 			}
 		}
-		each := float64(time.Since(began).Nanoseconds()) / float64(max(s.Messages-left, 1))
+		each := float64(time.Since(began).Nanoseconds()) / float64(max(s.Messages, 1))
 		rows = []benchRow{row("read", "ns", each, 0, "checksum alone", limit)}
 		return b.ctx.Err()
 	})

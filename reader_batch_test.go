@@ -1,0 +1,228 @@
+package walq_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/walq/walq"
+	"github.com/walq/walq/internal/testx"
+)
+
+// numberedQueue is a queue of n messages, "0" to "n-1", half of them in batches of ten, and a
+// reader before the first.
+func numberedQueue(t *testing.T, n int) (*walq.Queue, *walq.Reader) {
+	t.Helper()
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	for i := 0; i < n; i += 10 {
+		var bodies [][]byte
+		for k := i; k < min(i+10, n); k++ {
+			bodies = append(bodies, fmt.Append(nil, k))
+		}
+		for len(bodies) > 0 {
+			now := len(bodies)
+			if i%20 == 0 {
+				now = 1
+			}
+			if _, err := q.AppendBatch(t.Context(), bodies[:now]...); err != nil {
+				t.Fatal(err)
+			}
+			bodies = bodies[now:]
+		}
+	}
+	return q, reader(t, q, walq.Oldest, walq.ReaderOptions{})
+}
+
+// Whatever fn does, what it was called with is behind the reader and nothing else, and the
+// queue can be closed.
+func TestViewBatchGoesOnBehindTheMessageThatItsFunctionEndedAt(t *testing.T) {
+	cause := errors.New("mine")
+	const n = 60
+	for name, end := range map[string]func(){
+		"an error": nil,
+		"a panic":  func() { panic(cause) },
+		"Goexit":   runtime.Goexit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, r := numberedQueue(t, n)
+			got, rounds := 0, 0
+			round := func() (err error) {
+				defer func() {
+					if p := recover(); p != nil && p != any(cause) {
+						panic(p)
+					}
+				}()
+				before, last := got, got+rounds%13
+				shown, err := r.ViewBatch(t.Context(), n, func(m walq.Message) error {
+					if string(m.Body) != fmt.Sprint(got) {
+						t.Errorf("message %d is %q", got, m.Body)
+					}
+					if got++; got > last {
+						if end != nil {
+							end()
+						}
+						return cause
+					}
+					return nil
+				})
+				if shown != got-before {
+					t.Errorf("returned %d, called %d times", shown, got-before)
+				}
+				return err
+			}
+			for ; got < n && rounds < n; rounds++ {
+				done := make(chan error, 1)
+				go func() {
+					defer close(done)
+					done <- round()
+				}()
+				if err := <-done; name == "an error" && got < n && err != cause {
+					t.Fatalf("got %v, want exactly the function's error", err)
+				}
+			}
+			if got != n {
+				t.Fatalf("saw %d messages, want %d", got, n)
+			}
+			within(t, "Close", func() { closeQueue(t, q) })
+		})
+	}
+}
+
+func TestViewBatchWaitsForTheFirstMessageOnly(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	for _, spin := range []time.Duration{0, -1, time.Millisecond} {
+		r := reader(t, q, walq.Newest, walq.ReaderOptions{Spin: spin})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer cancel()
+		n, err := r.ViewBatch(ctx, 5, nil)
+		wantIs(t, "ViewBatch", err, context.DeadlineExceeded)
+		arrives := notice(t.Context())
+		go func() {
+			<-arrives.waiting
+			if _, err := q.AppendBatch(t.Context(), []byte("x"), []byte("y")); err != nil {
+				t.Error(err)
+			}
+		}()
+		var got []string
+		n, err = r.ViewBatch(arrives, 5, func(m walq.Message) error { got = append(got, string(m.Body)); return nil })
+		if n != 2 || err != nil || !slices.Equal(got, []string{"x", "y"}) {
+			t.Errorf("got %d, %v: %q", n, err, got)
+		}
+	}
+	r := reader(t, q, walq.Oldest, walq.ReaderOptions{})
+	if n, err := r.ViewBatch(t.Context(), 0, nil); n != 0 || err != nil {
+		t.Errorf("none was asked for, got %d, %v", n, err)
+	}
+}
+
+func TestViewBatchEndsSoonWithItsContextAndWhenTheQueueIsClosed(t *testing.T) {
+	const n = 200
+	q, r := numberedQueue(t, n)
+	ctx, cancel := context.WithCancel(t.Context())
+	got, err := r.ViewBatch(ctx, n, func(m walq.Message) error {
+		if string(m.Body) == "20" {
+			cancel()
+		}
+		return nil
+	})
+	if wantIs(t, "ViewBatch", err, context.Canceled); got != 32 {
+		t.Errorf("shown %d messages, want 32", got)
+	}
+	closed := make(chan struct{})
+	got, err = r.ViewBatch(t.Context(), n, func(m walq.Message) error {
+		if string(m.Body) == "50" {
+			go func() { defer close(closed); closeQueue(t, q) }()
+			within(t, "Close begins", func() {
+				for {
+					if _, err := q.Stats(); errors.Is(err, walq.ErrClosed) {
+						return
+					}
+				}
+			})
+			select {
+			case <-closed:
+				t.Error("Close did not wait")
+			default:
+			}
+		}
+		return nil
+	})
+	if wantIs(t, "ViewBatch", err, walq.ErrClosed); got != 51-32 {
+		t.Errorf("shown %d messages, want %d", got, 51-32)
+	}
+	<-closed
+}
+
+func TestViewBatchShowsWhatIsBeforeAnErrorAndPassesOtherTopics(t *testing.T) {
+	if testx.Race {
+		testx.Skip(t, "the files are in the heap")
+	}
+	dir := newDir(t)
+	q := create(t, dir, walq.Options{Durability: walq.SyncNever})
+	for i := range 1000 { // more than it passes at once
+		topic := "no"
+		if i%300 == 299 {
+			topic = "yes"
+		}
+		if _, err := q.Publish(t.Context(), walq.Draft{Topic: topic, Body: fmt.Append(nil, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := reader(t, q, walq.Oldest, walq.ReaderOptions{Topic: "yes"})
+	show := func(got *[]string) func(walq.Message) error {
+		return func(m walq.Message) error { *got = append(*got, m.Topic()+string(m.Body)); return nil }
+	}
+	var got []string
+	if n, err := r.ViewBatch(t.Context(), 2, show(&got)); n != 2 || err != nil {
+		t.Fatalf("got %d, %v", n, err)
+	}
+	appendText(t, q, "damaged here")
+	s, err := q.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(t, segmentFile(t, dir, len(s.Segments)-1), func(p []byte) {
+		at := slices.Index(p, 'z')
+		for i := range len(p) - 12 {
+			if string(p[i:i+12]) == "damaged here" {
+				at = i
+			}
+		}
+		p[at] ^= 1
+	})
+	for i, want := range []int{1, 0} {
+		if n, err := r.ViewBatch(t.Context(), 9, show(&got)); n != want || !errors.Is(err, walq.ErrCorrupt) {
+			t.Errorf("call %d: got %d, %v, want %d and a corrupt message", i, n, err, want)
+		}
+	}
+	wantLines(t, "shown", got, "yes299", "yes599", "yes899")
+}
+
+// fn may use the reader, and the batch goes on from where it is then.
+func TestViewBatchGoesOnFromWhereItsFunctionWent(t *testing.T) {
+	_, r := numberedQueue(t, 40)
+	var got []string
+	n, err := r.ViewBatch(t.Context(), 7, func(m walq.Message) error {
+		got = append(got, string(m.Body))
+		switch string(m.Body) {
+		case "1":
+			return r.Seek(walq.At(15))
+		case "15":
+			m, err := r.Next(t.Context())
+			got = append(got, "next "+string(m.Body))
+			return err
+		case "18":
+			return r.Close()
+		}
+		return nil
+	})
+	wantIs(t, "ViewBatch", err, walq.ErrClosed)
+	wantLines(t, "shown", got, "0", "1", "14", "15", "next 16", "17", "18")
+	if n != 6 {
+		t.Errorf("got %d, want 6", n)
+	}
+}
