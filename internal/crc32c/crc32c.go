@@ -18,22 +18,9 @@ import "hash/crc32"
 // hash/crc32 choose its accelerated path.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// chunkBytes bounds one call into hash/crc32. Where that is a single call
-// into assembly (arm64), the scheduler cannot interrupt it, and half a GiB
-// would hold up a garbage collection for tens of milliseconds. It is a
-// multiple of the 4,032 bytes that hash/crc32 takes in one interleaved round
-// on amd64.
+// chunkBytes bounds one call into assembly: the scheduler cannot interrupt it, and half a
+// GiB would hold up a garbage collection for tens of milliseconds.
 const chunkBytes = 16 * 4032
-
-// updateLong leaves a long input to hash/crc32. Its p escapes: callers pass
-// it through hide first.
-func updateLong(crc uint32, p []byte) uint32 {
-	for len(p) > chunkBytes {
-		crc = crc32.Update(crc, castagnoli, p[:chunkBytes])
-		p = p[chunkBytes:]
-	}
-	return crc32.Update(crc, castagnoli, p)
-}
 
 // copyThenSum is CopyFrame in two passes: where there is no instruction for both at once,
 // and where src is so long that three streams side by side make up for the second pass.

@@ -61,6 +61,30 @@ func TestUpdateEqualsHashCRC32AtEveryLengthAndAlignment(t *testing.T) {
 	}
 }
 
+// Rounds of several streams, what is left of them, and how they are put together.
+func TestEveryLengthOfSeveralRoundsEqualsHashCRC32(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	buf := make([]byte, 10_000)
+	for i := range buf {
+		buf[i] = byte(random.Uint32())
+	}
+	for _, impl := range implementations {
+		t.Run(impl.name, func(t *testing.T) {
+			for n := range len(buf) - 16 {
+				p, crc := buf[n%16:][:n], random.Uint32()
+				if got, want := impl.update(crc, p), crc32.Update(crc, castagnoli, p); got != want {
+					t.Fatalf("length %d, crc %#x: got %#x, want %#x", n, crc, got, want)
+				}
+				a, b, c, d, e := random.Uint64(), random.Uint64(), random.Uint64(), uint64(random.Uint32()), random.Uint64()
+				want := wantWords5(a, b, c, d|uint64(crc32.Checksum(p, castagnoli))<<32, e)
+				if got := impl.frame(a, b, c, d, e, p); got != want {
+					t.Fatalf("frame of %d bytes: got %#x, want %#x", n, got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestUpdateReadsNothingOutsideTheSlice(t *testing.T) {
 	for _, impl := range implementations {
 		t.Run(impl.name, func(t *testing.T) {
