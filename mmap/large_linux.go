@@ -46,7 +46,7 @@ func mapAligned(fd int, size int64, prot int) (unsafe.Pointer, error) {
 // size of a page at its first use. The file never grows beyond what is allocated.
 func (r *Region) Allocate(f *File, off, n int64) error {
 	end := off + n
-	if r.heap == nil && f.inMemory() {
+	if r.heap == nil && f.InMemory() {
 		for large := roundUp(off, LargePage); large+LargePage <= end; large += LargePage {
 			if large > off {
 				if err := f.Allocate(off, large-off); err != nil {
@@ -78,7 +78,8 @@ func (r *Region) allocateLarge(f *File, off int64) bool {
 	return f.Allocate(off, LargePage) == nil
 }
 
-func (f *File) inMemory() bool {
+// InMemory reports whether the file lies in memory (tmpfs), where allocating is what costs.
+func (f *File) InMemory() bool {
 	var st unix.Statfs_t
 	return unix.Fstatfs(f.fd, &st) == nil && st.Type == unix.TMPFS_MAGIC
 }

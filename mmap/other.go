@@ -67,6 +67,9 @@ func (r *Region) Flush(off, n int64) error { return nil }
 // Random tells the kernel that the region is not read in order.
 func (r *Region) Random() error { return nil }
 
+// InMemory reports whether the file lies in memory.
+func (f *File) InMemory() bool { return false }
+
 // LargePage is the size of a large page.
 const LargePage = 2 << 20
 

@@ -248,7 +248,8 @@ func (s *Segment) UseFileSize() error {
 }
 
 // Extents: a segment's file starts small, so that a small queue is a small
-// file, and grows by doubling up to a size at which growing is rare.
+// file, and grows by doubling up to a size at which growing is rare. Where files are kept
+// in memory to allocate is to clear, which whoever grows waits for: a large page at most.
 const (
 	firstExtentBytes = 64 << 10
 	maxExtentBytes   = 16 << 20
@@ -266,9 +267,12 @@ func (s *Segment) Grow(end int64) error {
 		panic(fmt.Sprintf("segment: grow to %d of %d bytes", end, s.Size))
 	}
 	extent := min(max(a-s.start, firstExtentBytes), maxExtentBytes)
+	if s.f.InMemory() {
+		extent = min(extent, mmap.LargePage)
+	}
 	want, page := max(end, a+extent), int64(pageBytes)
-	if extent >= mmap.LargePage {
-		page = mmap.LargePage
+	if a+extent > mmap.LargePage {
+		page = mmap.LargePage // or the last of it would lie in small ones
 	}
 	want = min((want+page-1)&^(page-1), s.Size)
 	err := s.r.Allocate(s.f, a, want-a)

@@ -1,6 +1,8 @@
 package wal
 
 import (
+	"time"
+
 	"github.com/walq/walq/mmap"
 )
 
@@ -16,38 +18,81 @@ const (
 	writeAheadSpan = 32 << 10
 )
 
-// follow makes pages ready ahead of the tail and prepares the next segment.
-func (l *Log) follow(w *watch, s *seg, end Position) {
+// A pace is how fast is appended, measured by whoever looks at the tail now and then.
+type pace struct {
+	rate  int64     // bytes a tick, smoothed
+	since time.Time // when the tick that is measured began, and
+	from  Position  // where the tail was then
+}
+
+// note takes down where the tail is. Much counts at once, even before the tick is over,
+// so that a sudden start is seen; little only if it goes on.
+func (p *pace) note(end Position, now time.Time, size int64) {
 	var bytes int64
-	if w.end.ordinal() == end.ordinal() {
-		bytes = max(end.off()-w.end.off(), 0)
-	} else if w.end != 0 {
-		bytes = s.Size
+	switch {
+	case p.from == 0 || end < p.from:
+	case p.from.ordinal() == end.ordinal():
+		bytes = end.off() - p.from.off()
+	default:
+		bytes = size
 	}
-	w.end = end
-	w.rate = (3*w.rate + bytes) / 4
-	if w.rate < minAheadRate || mmap.HeapFiles() {
-		return
+	if past := now.Sub(p.since); p.from == 0 || past >= keeperTick {
+		bytes = int64(float64(bytes) * float64(keeperTick) / float64(past))
+		p.rate = (3*p.rate + bytes) / 4
+		p.from, p.since = end, now
 	}
-	// Never further than the segment is full: a small queue stays a small file.
-	ahead := min(w.rate*int64(aheadTime/keeperTick), maxAheadBytes, end.off())
-	from := max(w.touched, end)
-	if from.ordinal() != s.Ordinal {
-		from = end
+	if bytes >= startRate {
+		p.rate = max(p.rate, bytes)
 	}
-	to := end.off() + ahead
-	if ahead >= 2*mmap.LargePage {
-		to = (to + mmap.LargePage - 1) &^ (mmap.LargePage - 1)
+}
+
+// ahead is how many bytes ahead of a tail at end should be ready: no more than the segment
+// is full, so that a small queue stays a small file, but where much is appended at once
+// what the next moment will bring.
+func (p *pace) ahead(end Position) int64 {
+	limit := end.off()
+	if p.rate >= startRate {
+		limit = max(limit, min(p.rate*startTicks, maxStartBytes))
 	}
-	if to = min(to, s.Size); to > from.off() {
-		if err := s.Grow(to); err == nil { // a full disk is the appender's to report
-			s.Region().Prepare(from.off(), to-from.off())
-			w.touched = makePosition(s.Ordinal, to)
+	return min(p.rate*int64(aheadTime/keeperTick), maxAheadBytes, limit)
+}
+
+// follow makes pages ready ahead of the tail, a piece at each call, and after that
+// prepares the next segment. It reports whether there is more to do at once.
+func (l *Log) follow(w *watch, s *seg, end Position, now time.Time) (more bool) {
+	w.pace.note(end, now, s.Size)
+	if w.pace.rate < minAheadRate || mmap.HeapFiles() {
+		return false
+	}
+	ahead := w.pace.ahead(end)
+	target := end.off() + ahead
+	if ahead >= mmap.LargePage {
+		target = (target + mmap.LargePage - 1) &^ (mmap.LargePage - 1)
+	}
+	target = min(target, s.Size)
+	from := end.off()
+	if w.touched.ordinal() == s.Ordinal && w.touched > end {
+		from = w.touched.off()
+	} else if from += w.pace.rate / 4; from|(mmap.LargePage-1) < target {
+		// The appender is in what is not ready: to meet it there makes both slower.
+		from = (from + mmap.LargePage - 1) &^ (mmap.LargePage - 1)
+	}
+	if from < target {
+		to := pieceEnd(from, target)
+		if err := s.Grow(to); err != nil { // a full disk is the appender's to report
+			return false
 		}
+		s.Region().Prepare(from, to-from)
+		w.touched = makePosition(s.Ordinal, to)
+		return true
 	}
-	if end.off()+2*ahead > s.Size {
-		l.prepare(s.Size, ahead)
-	}
+	return end.off()+2*ahead > s.Size && l.prepare(s.Size, ahead)
+}
+
+// pieceEnd is where the piece that begins at from ends: pieces are no longer than a large
+// page, and in front of the first one as short as needs be.
+func pieceEnd(from, target int64) int64 {
+	return min((from+mmap.LargePage)&^(mmap.LargePage-1), target)
 }
 
 // writeAhead has the disk write the zeros ahead of the tail of a queue that is synced
@@ -62,7 +107,7 @@ func (l *Log) writeAhead(w *watch, s *seg, end Position) {
 	if l.durability() != SyncAlways || l.syncer.spanBytes.Load() > writeAheadSpan || mmap.HeapFiles() {
 		return
 	}
-	ahead := min(max(w.rate*writeAheadTicks, minWriteAhead), maxWriteAhead)
+	ahead := min(max(w.pace.rate*writeAheadTicks, minWriteAhead), maxWriteAhead)
 	from := (end.off() + mmap.PageSize - 1) &^ (mmap.PageSize - 1) // the tail's own page is synced soon
 	if w.written.ordinal() == s.Ordinal {
 		from = max(from, w.written.off())

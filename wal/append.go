@@ -239,6 +239,7 @@ func (l *Log) claimAnywhere(own *claim, w segment.Word) error {
 				return err
 			}
 			step.At(step.GrowAfter)
+			l.keeper.kick() // it lags behind
 		case there == 0:
 			step.At(step.ClaimBefore)
 			if s.TryClaim(c.Off, w) {

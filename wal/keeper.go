@@ -28,6 +28,12 @@ const (
 	// to allocate an extent.
 	aheadTime     = 50 * time.Millisecond
 	maxAheadBytes = 32 << 20
+	// startRate, bytes a tick, is much: it is believed at once, and pages are made
+	// ready for startTicks of it, maxStartBytes at most, also in a segment that is not
+	// yet full enough for so many.
+	startRate     = 64 << 10
+	startTicks    = 8
+	maxStartBytes = 4 << 20
 	// minAheadRate is the rate, bytes a tick, below which page faults cost
 	// less than preparing.
 	minAheadRate = 16 << 10
@@ -56,6 +62,7 @@ type keeper struct {
 	retired  []*seg
 	prepared *segment.Segment // not linked yet, named prepName
 	prepName string
+	ready    int64 // bytes from the start of prepared whose pages are ready
 	flushing sync.WaitGroup
 }
 
@@ -80,6 +87,14 @@ func (l *Log) stir() {
 	}
 }
 
+// kick makes the keeper look at once, not at its next tick.
+func (k *keeper) kick() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
 func (l *Log) stirResting() {
 	k := &l.keeper
 	if !k.started.Load() {
@@ -88,10 +103,7 @@ func (l *Log) stirResting() {
 			go l.keep()
 		})
 	}
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
+	k.kick()
 }
 
 // stop ends the keeper and waits for it. The gate is shut already.
@@ -113,7 +125,8 @@ type watch struct {
 	trimmed     uint32   // ordinal of the tail when it was last looked at for trimming
 	end         Position // of the tail at the last tick
 	durable     Position // when the control file was last synced
-	rate        int64    // bytes appended a tick, smoothed
+	pace        pace     // of appending
+	behind      bool     // there is more to make ready at once
 	touched     Position // pages are ready up to here
 	written     Position // and those of a queue that is synced often are on disk, or on the way
 	leaving     []*seg   // to be released when the grace period is over
@@ -149,14 +162,19 @@ func (l *Log) keep() {
 // more, or with true when the handle closes.
 func (l *Log) watchUntilRest(w *watch, timer *time.Timer) (closing bool) {
 	for {
-		timer.Reset(keeperTick)
-		select {
-		case <-timer.C:
-		case <-l.keeper.quit:
-			return true
-		}
 		if l.tick(w) && l.rest(w) {
 			return false
+		}
+		wait := keeperTick
+		if w.behind {
+			wait = 0
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-l.keeper.wake:
+		case <-l.keeper.quit:
+			return true
 		}
 	}
 }
@@ -200,7 +218,12 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	l.releaseRetired(w)
 	waiting := l.durability() == SyncInterval && l.behind() && l.ctl.poisoned() == nil
 	resting = !waiting && now.Sub(w.lastMove) >= restAfter
-	l.follow(w, s, end)
+	w.end = end
+	for w.behind = true; w.behind && time.Since(now) < keeperTick; {
+		w.behind = l.follow(w, s, end, time.Now())
+		s = l.tail.Load()
+		end = s.position(s.ownTail().Off)
+	}
 	l.writeAhead(w, s, end)
 	err = errors.Join(l.keepControl(w, now, resting), l.keepSettled(w, now), l.keepLimits(w, now))
 	if resting {
@@ -209,28 +232,46 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	return resting, err
 }
 
-// prepare makes the file of the next segment, allocated and in memory, without
-// a header. One writer does so at a time; a full disk is not reported here.
-func (l *Log) prepare(size, ahead int64) {
+// prepare makes the file of the next segment, allocated and in memory as far as ahead
+// bytes, without a header, a piece at each call. One writer does so at a time; a full disk
+// is not reported here. It reports whether there is more to do.
+func (l *Log) prepare(size, ahead int64) (more bool) {
 	k := &l.keeper
 	if k.havePrepared() {
-		return
+		return k.extendPrepared(min(size, segment.DataStart(size)+ahead))
 	}
 	if ok, err := l.locks.TryLock(lockPrepare, true); !ok || err != nil {
-		return
+		return false
 	}
 	name := l.nextTempName()
-	made, err := l.createFile(name, size, ahead)
+	made, err := l.createFile(name, size, 0)
 	if err != nil {
 		l.unlockPrepare()
-		return
+		return false
 	}
 	// The head stays in small pages, or each sync of it would write a large one.
 	made.Region().Prepare(0, made.Start().Off)
-	made.Region().Prepare(made.Start().Off, made.Allocated()-made.Start().Off)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.prepared, k.prepName = made, name
+	k.prepared, k.prepName, k.ready = made, name, made.Start().Off
+	return true
+}
+
+// extendPrepared makes one more piece of the prepared segment ready, up to end at most.
+// Whoever comes for it meanwhile waits for as long as one piece takes.
+func (k *keeper) extendPrepared(end int64) (more bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.prepared == nil || k.ready >= end {
+		return false
+	}
+	to := pieceEnd(k.ready, end)
+	if k.prepared.Grow(to) != nil {
+		return false
+	}
+	k.prepared.Region().Prepare(k.ready, to-k.ready)
+	k.ready = to
+	return true
 }
 
 func (k *keeper) havePrepared() bool {
