@@ -250,6 +250,9 @@ func (r *Region) Cached(off, n int64) bool {
 	if r.heap != nil || r.path == "heap" || n <= 0 {
 		return true
 	}
+	if r.readOnly && errors.Is(unix.Faccessat(unix.AT_FDCWD, r.path, unix.W_OK, unix.AT_EACCESS), unix.EACCES) {
+		return false // the kernel tells only who might write the file, and to all others says yes
+	}
 	const looks = 8
 	for i := range int64(looks) {
 		at := (off + (n-1)*i/(looks-1)) &^ int64(os.Getpagesize()-1)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,7 +92,7 @@ func (d *Dir) BootID() ([16]byte, error) {
 			return disk.BootID(), nil
 		}
 	}
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	text, err := readLine("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return id, fmt.Errorf("mmap: cannot tell one boot from another: %w", err)
 	}
@@ -102,6 +101,22 @@ func (d *Dir) BootID() ([16]byte, error) {
 		return id, fmt.Errorf("mmap: boot id %q is not a UUID", text)
 	}
 	return [16]byte(raw), nil
+}
+
+// readLine reads a short file of the kernel. os.ReadFile asks the netpoller first, which in
+// a new process has to be set up for that.
+func readLine(path string) ([]byte, error) {
+	fd := -1
+	err := eintr(func() (err error) { fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); return })
+	if err != nil {
+		return nil, &PathError{"open", path, err}
+	}
+	buf, n := make([]byte, 128), 0
+	err = eintr(func() (err error) { n, err = unix.Read(fd, buf); return })
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return nil, &PathError{"read", path, err}
+	}
+	return buf[:n], nil
 }
 
 // Supported is nil where walq can run.

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/walq/walq/internal/testx"
 )
 
@@ -242,6 +244,36 @@ func TestTouchChangesNothingAndReachesItsRangeOnly(t *testing.T) {
 	}
 	if err := guarded(func() { r.Touch(100, 2*PageSize) }); !errors.Is(err, ErrFault) {
 		t.Errorf("beyond the file: got %v, want a fault", err)
+	}
+}
+
+// The kernel says of every page that it is there, to whoever may not write the file.
+func TestAStrangerIsNotToldThatPagesAreCached(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	const size = 64 << 10
+	f, w := mapFile(t, size, size)
+	w.Touch(0, size)
+	r, err := f.Map(size, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Unmap()
+	if !r.Cached(0, size) {
+		t.Error("the owner is not told that pages are there that were touched a moment ago")
+	}
+	told := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends as a stranger
+		const nobody = 65534
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), nobody, ^uintptr(0)); errno != 0 {
+			t.Error(errno)
+		}
+		told <- r.Cached(0, size)
+	}()
+	if <-told {
+		t.Error("a stranger is told so, who would be told the same if they were not")
 	}
 }
 

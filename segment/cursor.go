@@ -157,6 +157,11 @@ func (s *Segment) NearTime(t int64) Cursor {
 	return s.near(func(_ Cursor, maxTime int64) bool { return maxTime < t })
 }
 
+// NearOff is the best known place at or before the offset off.
+func (s *Segment) NearOff(off int64) Cursor {
+	return s.near(func(c Cursor, _ int64) bool { return c.Off <= off })
+}
+
 // maxFailedProofs bounds what a damaged index can cost: a proof reads a whole
 // frame.
 const maxFailedProofs = 16

@@ -88,6 +88,10 @@ func TestNearFindsTheLastEntryThatIsEarlyEnough(t *testing.T) {
 			if got, want := s.Near(seq), nearest(s, func(c Cursor, _ int64) bool { return c.Seq <= seq }); !right(round, got, want) {
 				t.Fatalf("round %d, sequence number %d: got %+v, want %+v", round, seq, got, want)
 			}
+			off := rng.Int64N(s.Size)
+			if got, want := s.NearOff(off), nearest(s, func(c Cursor, _ int64) bool { return c.Off <= off }); !right(round, got, want) {
+				t.Fatalf("round %d, offset %d: got %+v, want %+v", round, off, got, want)
+			}
 			at := rng.Int64N(1000)
 			if got, want := s.NearTime(at), nearest(s, func(_ Cursor, maxTime int64) bool { return maxTime < at }); !right(round, got, want) {
 				t.Fatalf("round %d, time %d: got %+v, want %+v", round, at, got, want)

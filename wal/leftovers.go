@@ -99,7 +99,15 @@ func (l *Log) keptSegment() (*seg, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := l.acquire(&l.table, oldest)
+	if oldest == s.First {
+		return s, nil
+	}
+	if oldest < s.First { // its header tells, without a mapping
+		if h, err := segment.ReadHeader(l.log, segment.Name(oldest)); err == nil && h.First == oldest && h.Queue == l.ctl.queue {
+			return s, nil
+		}
+	}
+	o, err := l.acquire(&l.table, oldest)            // which tells what is wrong
 	if isNotExist(err) && l.ctl.oldest() != oldest { // trimmed meanwhile
 		return s, nil
 	}

@@ -126,6 +126,8 @@ func (l *Log) lastFinal() (*seg, segment.Cursor, error) {
 	c := s.Start()
 	if hint := s.Tail(); s.position(hint.Off) <= settled {
 		c = hint
+	} else if s.Ordinal == settled.ordinal() {
+		c = s.NearOff(settled.off())
 	}
 	for {
 		var w segment.Word
@@ -161,13 +163,13 @@ func (r *Reader) seekLast(n uint64) error {
 		return err
 	}
 	for {
-		have, err := countMessages(s, end)
+		from, have, err := countBack(s, end, n)
 		if err != nil {
 			r.l.table.release(s)
 			return err
 		}
 		if have >= n || s.First <= r.l.ctl.oldest() {
-			r.stand(s, s.Start(), 0)
+			r.stand(s, from, 0)
 			r.skip = have - min(n, have)
 			return nil
 		}
@@ -193,10 +195,27 @@ func (r *Reader) seekLast(n uint64) error {
 	}
 }
 
-// countMessages counts the messages in committed frames up to end, by their
-// words alone.
-func countMessages(s *seg, end segment.Cursor) (n uint64, err error) {
-	for c := s.Start(); c.Off < end.Off; {
+// countBack gives a place at or before the last n messages before end, and how many there
+// are from there on; the segment's start, if it has no more. Some sequence numbers have no
+// message, so it may have to look farther back.
+func countBack(s *seg, end segment.Cursor, n uint64) (from segment.Cursor, have uint64, err error) {
+	for back := n; ; back *= 2 {
+		from = s.Start()
+		if all := end.Seq - s.First; back < all {
+			from = s.Near(end.Seq - back)
+			back = end.Seq - from.Seq
+		}
+		have, err = countMessages(s, from, end)
+		if err != nil || have >= n || from == s.Start() {
+			return from, have, err
+		}
+	}
+}
+
+// countMessages counts the messages in committed frames from one place to another, by
+// their words alone.
+func countMessages(s *seg, from, end segment.Cursor) (n uint64, err error) {
+	for c := from; c.Off < end.Off; {
 		w, err := s.Word(c.Off)
 		if err != nil {
 			return n, err

@@ -83,3 +83,67 @@ func TestASeekFromAnywhereComesToTheSameMessage(t *testing.T) {
 		}
 	}
 }
+
+// Some numbers have no message, many in a row sometimes: what is far behind the end by its
+// number may be near by its place among the messages.
+func TestTheLastMessagesAreCountedBackFromAnyDistance(t *testing.T) {
+	l := open(t, newQueue(t), Options{Create: &Settings{SegmentSize: 1 << 20, Durability: SyncNever}})
+	random := rand.New(rand.NewPCG(testx.Seed(t), 0))
+	var seqs []uint64
+	r, err := l.NewReader(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	wantLast := func(n int) {
+		t.Helper()
+		if err := r.SeekLast(uint64(n)); err != nil {
+			t.Fatal(err)
+		}
+		m, ok, err := r.Next()
+		if want := seqs[max(len(seqs)-n, 0):]; err != nil || ok != (len(want) > 0) || ok && m.Seq != want[0] {
+			t.Fatalf("the last %d: got message %d, %v, %v; want the first of %d", n, m.Seq, ok, err, want[:min(len(want), 1)])
+		}
+	}
+	for round := range 40 {
+		for range random.IntN(300) {
+			seqs = append(seqs, appendText(t, l, string(make([]byte, random.IntN(1000)))).Seq)
+		}
+		switch random.IntN(3) {
+		case 0: // only numbers
+			for range random.IntN(400) {
+				c, err := l.ClaimInPlace(nil, random.IntN(500))
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Abort()
+			}
+		case 1:
+			parts := make([]Part, 1+random.IntN(200))
+			for i := range parts {
+				parts[i].Body = make([]byte, random.IntN(400))
+			}
+			a, err := l.AppendBatch(parts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range parts {
+				seqs = append(seqs, a.Seq+uint64(i))
+			}
+		}
+		for n := range 4 {
+			wantLast(n)
+		}
+		for range 20 {
+			wantLast(random.IntN(len(seqs) + 10))
+		}
+		if round == 20 {
+			if err := l.settle(new(observer), 1<<19); err != nil { // and the rest is behind
+				t.Fatal(err)
+			}
+		}
+	}
+	if last := tailOf(t, l).Ordinal; last < 3 {
+		t.Errorf("all lies in %d segments", last)
+	}
+}
