@@ -146,10 +146,12 @@ func (s *Segment) checkBatch(f *Frame) (at int64, reason string) {
 		in.seq += uint64(w.Count())
 	}
 	if in.seq-f.Seq != uint64(f.Count) {
-		return 0, "the batch holds another number of messages than it says"
+		return 0, anotherNumber
 	}
 	return 0, ""
 }
+
+const anotherNumber = "the batch holds another number of messages than it says"
 
 // An Inner goes over the frames inside a batch, which alias the segment.
 type Inner struct {
@@ -157,6 +159,7 @@ type Inner struct {
 	at    int64 // offset of the current frame within the batch's content
 	next  int64
 	seq   uint64
+	end   uint64 // the sequence number behind the batch
 	salt  uint64
 	frame Frame
 	done  bool
@@ -164,7 +167,9 @@ type Inner struct {
 }
 
 // Inner starts before the first frame of the batch f.
-func (f *Frame) Inner(salt uint64) Inner { return Inner{body: f.Body, seq: f.Seq, salt: salt} }
+func (f *Frame) Inner(salt uint64) Inner {
+	return Inner{body: f.Body, seq: f.Seq, end: f.Seq + uint64(f.Count), salt: salt}
+}
 
 // Believe spares ReadMessage the checksums, for the caller just verified the batch. Every
 // length is checked against its bounds all the same.
@@ -174,11 +179,12 @@ func (in *Inner) Believe() { in.sound = true }
 func (in *Inner) Seq() uint64 { return in.seq }
 
 // ReadMessage is Next for nearly all there is in a batch: a message. It tells nothing about
-// what it does not like, and is Next's to judge: something else, the end, or damaged. meta
-// and body alias the segment.
+// what it does not like, and is Next's to judge: something else, the end, or damaged. It
+// gives no more messages than the batch has numbers, whatever was changed since that was
+// verified. meta and body alias the segment.
 func (in *Inner) ReadMessage() (time int64, meta, body []byte, ok bool) {
 	at := in.next
-	if at+FrameHeader > int64(len(in.body)) {
+	if at+FrameHeader > int64(len(in.body)) || in.seq >= in.end {
 		return 0, nil, nil, false
 	}
 	w := getWord(in.body[at:])
@@ -223,11 +229,17 @@ func (in *Inner) Next() (reason string) {
 	in.at = in.next
 	if in.at >= int64(len(in.body)) {
 		in.done, in.frame = true, Frame{}
+		if in.seq != in.end {
+			return anotherNumber
+		}
 		return ""
 	}
 	p, w, h, reason := checkInner(in.body[in.at:], in.seq, in.salt)
 	if reason != "" {
 		return reason
+	}
+	if in.seq+uint64(w.Count()) > in.end { // or it would give out numbers of what is behind it
+		return anotherNumber
 	}
 	in.frame.set(p, w, h, in.seq)
 	in.next = in.at + w.Size()

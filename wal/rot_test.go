@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/walq/walq/segment"
@@ -30,6 +31,64 @@ func readToError(t *testing.T, l *Log) (n int, err error) {
 			return n, nil
 		}
 		n++
+	}
+}
+
+// Who writes into a batch that is being read, so that the body of a message reads as more
+// messages, gets none of them a number that another message has.
+func TestABatchThatIsChangedGivesNoMoreMessagesThanItHasNumbers(t *testing.T) {
+	l := create(t, newQueue(t), Options{Durability: SyncNever})
+	inner := make([]byte, segment.FrameHeader)
+	for i, w := 0, segment.MakeWord(segment.Committed, 0, 1, 0); i < 8; i++ {
+		inner[i] = byte(w >> (8 * i))
+	}
+	inner[12] = segment.KindMessage
+	short := []byte("8 bytes.")
+	bodies := [][]byte{short, slices.Concat(inner, inner), short, short}
+	parts := make([]segment.Part, len(bodies))
+	for i := range parts {
+		parts[i].Body = bodies[i]
+	}
+	last, err := l.AppendBatch(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, next := range map[string]func(*Reader) (uint64, bool, error){
+		"Next": func(r *Reader) (uint64, bool, error) { m, ok, err := r.Next(); return m.Seq, ok, err },
+		"View": func(r *Reader) (seq uint64, ok bool, err error) {
+			ok, err = r.View(func(m Message) error { seq = m.Seq; return nil })
+			return seq, ok, err
+		},
+	} {
+		r, err := l.NewReader(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := next(r); !ok || err != nil {
+			t.Fatalf("%s: got %v, %v", name, ok, err)
+		}
+		second := tailOf(t, l).Region().Bytes(last.End.off()-2*32-72, 8)
+		before := slices.Clone(second)
+		copy(second, inner)
+		n := 1
+		for seq := uint64(0); ; n++ {
+			at, ok, err := next(r)
+			if err != nil || !ok {
+				if !errors.Is(err, ErrCorrupt) {
+					t.Errorf("%s: ends with %v, %v, want a corrupt batch", name, ok, err)
+				}
+				break
+			}
+			if at <= seq {
+				t.Errorf("%s: message %d follows %d", name, at, seq)
+			}
+			seq = at
+		}
+		if n != len(bodies) {
+			t.Errorf("%s: got %d messages, want %d", name, n, len(bodies))
+		}
+		copy(second, before)
+		r.Close()
 	}
 }
 
