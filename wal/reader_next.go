@@ -3,6 +3,7 @@ package wal
 import (
 	"slices"
 
+	"github.com/walq/walq/internal/cacheline"
 	"github.com/walq/walq/internal/spin"
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -196,14 +197,20 @@ const (
 
 // poll waits for something at the cursor, for some microseconds at most and without
 // giving up the processor, and reports whether it came. The caller is inside the gate,
-// and guarded.
+// and guarded. The second line of what is to come is asked for with each look: it is on
+// its way together with the first then, not after it.
 func (r *Reader) poll() (came bool) {
 	if r.batch || r.gap != nil || r.err != nil || r.c.Off+segment.SealBytes > r.s.Allocated() {
 		return false
 	}
 	word := r.s.Region().Word(r.c.Off)
+	second := word
+	if at := r.c.Off + cacheline.Bytes; at+8 <= r.s.Allocated() {
+		second = r.s.Region().Word(at)
+	}
 	for look := range uint32(maxPolls) {
 		w := segment.Word(word.Load())
+		cacheline.Fetch(second)
 		switch {
 		case w == 0:
 			spin.Pause(min(1+look/8, maxPauses))
