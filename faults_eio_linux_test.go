@@ -77,7 +77,7 @@ func failing(t *testing.T, expression string) []string {
 	if err != nil {
 		testx.Skip(t, "needs strace")
 	}
-	wrap := []string{path, "-f", "-qq", "-o", "/dev/null", "-e", "trace=msync,fsync", "-e", "inject=" + expression}
+	wrap := []string{path, "-f", "-qq", "-o", "/dev/null", "-e", "trace=msync,fsync,sync_file_range", "-e", "inject=" + expression}
 	if out, err := exec.Command(path, append(wrap[1:], "true")...).CombinedOutput(); err != nil {
 		testx.Skip(t, "strace cannot trace or inject: "+string(out))
 	}
@@ -105,6 +105,15 @@ func TestEIOOfOneProcessPoisonsTheQueueForAll(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Blocks ahead of the tail are written without waiting; that they cannot be is told to
+// nobody but who asked for it.
+func TestEIOOfAWriteAheadPoisonsTheQueueForAll(t *testing.T) {
+	wrap := failing(t, "sync_file_range:error=EIO:when=1+")
+	c := newCrew(t, testx.BuildBinary(t), "", "--segment-size", "32M")
+	others := c.others()
+	c.poisoned(c.put(wrap, "victim"), others, c.dir)
 }
 
 func TestEIOWhileAQueueIsOpenedPoisonsIt(t *testing.T) {

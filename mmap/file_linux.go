@@ -102,11 +102,18 @@ func (f *File) Sync() error {
 }
 
 // StartWrite has the kernel begin to write what is dirty in [off, off+n), and returns
-// without waiting for the disk. It is a hint: nothing is stable afterwards, and an error
-// of the write is not taken from the syncs that will report it.
-func (f *File) StartWrite(off, n int64) {
-	// An error is of the call alone: the pages are still dirty then, and synced later.
-	_ = unix.SyncFileRange(f.fd, off, n, unix.SYNC_FILE_RANGE_WRITE)
+// without waiting for the disk. Nothing is stable afterwards. An error of the disk is not
+// taken from the syncs that will report it. An error that StartWrite returns is of a
+// write that could not even begin, nobody else is told, and the file system may have
+// dropped the pages: it is to be treated like that of a sync. Only after ENOMEM the kernel
+// says that they are dirty still. A file or a kernel that cannot do this is no error.
+func (f *File) StartWrite(off, n int64) error {
+	err := eintr(func() error { return unix.SyncFileRange(f.fd, off, n, unix.SYNC_FILE_RANGE_WRITE) })
+	switch err {
+	case unix.ENOSYS, unix.EINVAL, unix.ESPIPE, unix.EOPNOTSUPP:
+		return nil // it was refused before any page was looked at
+	}
+	return f.fail("start writing", err)
 }
 
 // ReadAt reads like io.ReaderAt.

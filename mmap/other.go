@@ -47,7 +47,7 @@ func (f *File) Allocate(off, n int64) error { return ErrUnsupported }
 func (f *File) Sync() error { return ErrUnsupported }
 
 // StartWrite has the kernel begin to write a range.
-func (f *File) StartWrite(off, n int64) {}
+func (f *File) StartWrite(off, n int64) error { return ErrUnsupported }
 
 // Copy reads the whole file into a region of ordinary memory.
 func (f *File) Copy() (*Region, error) { return nil, ErrUnsupported }

@@ -167,8 +167,12 @@ func TestAStartedWriteChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Word(PageSize).Store(7)
-	f.StartWrite(PageSize, 2*PageSize)
-	f.StartWrite(8*PageSize, PageSize) // past the end: a hint like any other
+	if err := f.StartWrite(PageSize, 2*PageSize); err != nil {
+		t.Error(err)
+	}
+	if err := f.StartWrite(8*PageSize, PageSize); err != nil { // past the end: there is nothing to write
+		t.Error(err)
+	}
 	if got := r.Word(PageSize).Load(); got != 7 {
 		t.Errorf("got %d, want 7", got)
 	}
@@ -179,6 +183,27 @@ func TestAStartedWriteChangesNothing(t *testing.T) {
 	var b [8]byte
 	if _, err := f.ReadAt(b[:], PageSize); err != nil || b[0] != 8 {
 		t.Errorf("got %d, %v, want 8", b[0], err)
+	}
+}
+
+// What cannot be started anywhere is no failure of the disk, all else may be.
+func TestAStartedWriteTellsWhatMayBeAFailureOfTheDisk(t *testing.T) {
+	var ends [2]int
+	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	pipe := &File{ends[1], "pipe"}
+	defer func() { ok(t, pipe.Close); ok(t, func() error { return syscall.Close(ends[0]) }) }()
+	if err := pipe.StartWrite(0, PageSize); err != nil {
+		t.Errorf("a pipe: got %v, want nil", err)
+	}
+	f, _ := mapFile(t, 100, PageSize)
+	if err := f.StartWrite(-PageSize, PageSize); err != nil {
+		t.Errorf("no range: got %v, want nil", err)
+	}
+	var path *PathError
+	if err := (&File{-1, "gone"}).StartWrite(0, PageSize); !errors.Is(err, syscall.EBADF) || !errors.As(err, &path) || path.Path != "gone" {
+		t.Errorf("got %v, want EBADF with the path", err)
 	}
 }
 

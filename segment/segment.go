@@ -205,12 +205,13 @@ func (s *Segment) CloseFile() error {
 	return f.Close()
 }
 
-// StartWrite has the kernel begin to write what is dirty in [off, off+n); a hint, see
-// mmap.File.
-func (s *Segment) StartWrite(off, n int64) {
-	if s.f != nil {
-		s.f.StartWrite(off, n)
+// StartWrite has the kernel begin to write what is dirty in [off, off+n), if there is a
+// file beneath. What its error means: see mmap.File.
+func (s *Segment) StartWrite(off, n int64) error {
+	if s.f == nil {
+		return nil
 	}
+	return s.f.StartWrite(off, n)
 }
 
 // Path names the file.

@@ -1,8 +1,11 @@
 package wal
 
 import (
+	"errors"
+	"syscall"
 	"time"
 
+	"github.com/walq/walq/internal/step"
 	"github.com/walq/walq/mmap"
 )
 
@@ -101,11 +104,11 @@ func pieceEnd(from, target int64) int64 {
 // more, which takes longer than the write itself. Here many blocks share one such record.
 //
 // The write is only started: nobody waits for it, and nothing is promised by it. It is
-// what the kernel does by itself some seconds later, so a failure of it comes to light
-// where such a failure does, in the next sync.
-func (l *Log) writeAhead(w *watch, s *seg, end Position) {
+// what the kernel does by itself some seconds later, so a failure of the disk comes to
+// light where such a failure does, in the next sync.
+func (l *Log) writeAhead(w *watch, s *seg, end Position) error {
 	if l.durability() != SyncAlways || l.syncer.spanBytes.Load() > writeAheadSpan || mmap.HeapFiles() {
-		return
+		return nil
 	}
 	ahead := min(max(w.pace.rate*writeAheadTicks, minWriteAhead), maxWriteAhead)
 	from := (end.off() + mmap.PageSize - 1) &^ (mmap.PageSize - 1) // the tail's own page is synced soon
@@ -113,13 +116,35 @@ func (l *Log) writeAhead(w *watch, s *seg, end Position) {
 		from = max(from, w.written.off())
 	}
 	if from-end.off() > ahead/2 {
-		return
+		return nil
 	}
 	to := min(end.off()+ahead, s.Allocated()) // no further: a small queue stays a small file
 	if to <= from {
-		return
+		return nil
 	}
 	s.Region().Touch(from, to-from)
-	s.StartWrite(from, to-from)
 	w.written = makePosition(s.Ordinal, to)
+	return l.startWrite(s, from, to-from)
+}
+
+// startWrite has the kernel begin to write a part of s. Appenders may have come there
+// meanwhile, so a write that cannot begin may cost frames, and nobody but the caller is
+// told of it: it poisons, like a sync that fails.
+func (l *Log) startWrite(s *seg, off, n int64) error {
+	if p := l.ctl.poisoned(); p != nil {
+		return &PoisonError{*p}
+	}
+	err := step.Err(step.AheadWriteBefore)
+	if err == nil {
+		err = s.StartWrite(off, n)
+	}
+	if errors.Is(err, syscall.ENOMEM) { // the pages are dirty still
+		l.ctl.word(ctlIntentOwner).Store(standingIntent)
+		return nil
+	}
+	if err != nil {
+		step.At(step.SyncFailed)
+		return l.poison(err)
+	}
+	return nil
 }

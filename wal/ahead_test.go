@@ -32,7 +32,9 @@ func aheadOf(t *testing.T, durability Durability, synced int64) (ahead, size int
 	}
 	l.syncer.spanBytes.Store(synced)
 	s, w := tailOf(t, l), watch{pace: pace{rate: 1000}}
-	l.writeAhead(&w, s, last.End)
+	if err := l.writeAhead(&w, s, last.End); err != nil {
+		t.Fatal(err)
+	}
 	size, err := s.File().Size()
 	if err != nil {
 		t.Fatal(err)

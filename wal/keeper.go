@@ -224,8 +224,7 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 		s = l.tail.Load()
 		end = s.position(s.ownTail().Off)
 	}
-	l.writeAhead(w, s, end)
-	err = errors.Join(l.keepControl(w, now, resting), l.keepSettled(w, now), l.keepLimits(w, now))
+	err = errors.Join(l.writeAhead(w, s, end), l.keepControl(w, now, resting), l.keepSettled(w, now), l.keepLimits(w, now))
 	if resting {
 		err = errors.Join(err, l.dropPrepared())
 	}

@@ -35,6 +35,8 @@ const (
 	SyncIntentCleared ID = 18 // the sync is over, its waiters sleep
 	SyncPoisoned      ID = 19 // a flush has failed and the queue says so
 
+	AheadWriteBefore ID = 150 // pages ahead of the tail are dirty, their write has not begun
+
 	SlotLocked            ID = 20 // the slot's byte is locked, its old claims stand
 	SlotPadded            ID = 21 // the old owner's claims are PADs
 	SlotIncarnationRaised ID = 22 // the slot has its new incarnation
@@ -243,6 +245,7 @@ var names = [...]string{
 	DelayFlushBefore:      "DelayFlushBefore",
 	DelayFlushed:          "DelayFlushed",
 	DelayUnlinked:         "DelayUnlinked",
+	AheadWriteBefore:      "AheadWriteBefore",
 	SocketUnlinked:        "SocketUnlinked",
 	SocketBound:           "SocketBound",
 	SocketReady:           "SocketReady",
