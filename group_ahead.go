@@ -41,10 +41,8 @@ const (
 // below it.
 func (g *Group) readAhead(n, floor uint64, now moment) (d *Delivery, done bool, err error) {
 	w := &g.walk
-	a, most := &w.ahead, 1
-	if w.keys == nil && n >= floor {
-		most = int(min(uint64(max(a.most, 1)), max(1, w.ring.Window()/aheadShare), floor+w.ring.Window()-n))
-	}
+	a := &w.ahead
+	most, finished := w.reach(n, floor)
 	a.first, a.open, a.all = n, 0, a.all[:0]
 	out, counted, tooFar := group.Stale, 0, uint64(0)
 	shown, err := w.r.ViewRun(most, false, func(m *wal.Message) (wal.Verdict, error) {
@@ -58,7 +56,7 @@ func (g *Group) readAhead(n, floor uint64, now moment) (d *Delivery, done bool, 
 			}
 			tooFar = m.Seq
 			return wal.More, errTooFar
-		case most > 1 && g.copyAhead(m, counted):
+		case finished, most > 1 && (g.claimedBefore(n, now) || g.copyAhead(m, counted)):
 			*w.seq(n) = m.Seq
 			counted++
 			return wal.More, nil
@@ -67,23 +65,23 @@ func (g *Group) readAhead(n, floor uint64, now moment) (d *Delivery, done bool, 
 		}
 		counted = 1
 		var lease group.Lease
-		if n < floor {
-			out = group.Taken // and finished
-		} else if w.keys != nil && !w.keys.mayClaim(n, m.Meta) {
-			out = group.Taken // or waits for its key
+		if w.keys != nil && !w.keys.mayClaim(n, m.Meta) {
+			out = group.Taken // it waits for its key
 		} else if lease, out = w.ring.Claim(n, m.Seq, g.owner, g.deadline(now, g.settings.Lease)); out == group.Claimed {
 			d = g.delivery(lease, m.Seq, m.Time, g.room.copy(m), len(m.Body))
 		}
 		*w.seq(n) = m.Seq
 		return wal.Enough, nil
 	})
-	if shown == most {
+	switch {
+	case finished:
+	case shown == most:
 		a.most = min(2*most, mostAhead)
-	} else {
+	default:
 		a.most = max(shown, 1)
 	}
 	switch {
-	case len(a.all) > 0:
+	case counted > 0 && (finished || len(a.all) > 0):
 		a.late = err
 		w.at += uint64(counted)
 		d, err = g.claimAhead(now)
@@ -112,6 +110,18 @@ func (g *Group) readAhead(n, floor uint64, now moment) (d *Delivery, done bool, 
 	return g.hold(d), true, nil
 }
 
+// reach is how many messages may be read from the ordinal n on. finished: those are below
+// the floor, which is this base's.
+func (w *walk) reach(n, floor uint64) (most int, finished bool) {
+	switch {
+	case n < floor:
+		return int(min(floor-n, mostAhead)), true
+	case w.keys != nil:
+		return 1, false
+	}
+	return int(min(uint64(max(w.ahead.most, 1)), max(1, w.ring.Window()/aheadShare), floor+w.ring.Window()-n)), false
+}
+
 // cannotRead deals with an error of the walk, before the ordinal n.
 func (g *Group) cannotRead(n, tooFar uint64, err error) (done bool, _ error) {
 	w := &g.walk
@@ -126,6 +136,18 @@ func (g *Group) cannotRead(n, tooFar uint64, err error) (done bool, _ error) {
 	return true, err
 }
 
+// claimedBefore reports whether somebody has claimed the ordinal n already, which is the
+// next of those that are read ahead: then there is nothing to copy.
+func (g *Group) claimedBefore(n uint64, now moment) bool {
+	w := &g.walk
+	if !w.ring.Claimed(n) {
+		return false
+	}
+	g.passBy(n, now)
+	w.ahead.all = append(w.ahead.all, copied{})
+	return true
+}
+
 // copyAhead copies the i-th message that is read ahead. false: there is no room for it.
 func (g *Group) copyAhead(m *wal.Message, i int) bool {
 	a, r := &g.walk.ahead, &g.room
@@ -133,7 +155,7 @@ func (g *Group) copyAhead(m *wal.Message, i int) bool {
 	if n > small {
 		return false
 	}
-	if i == 0 {
+	if a.open == 0 {
 		r.grow(n)
 		a.bytes = r.bytes
 	} else if n > len(r.bytes)-r.used {

@@ -167,3 +167,48 @@ func TestWhatIsReadAheadOfDamageIsHandedOut(t *testing.T) {
 		wantIs(t, "behind it", err, walq.ErrCorrupt)
 	}
 }
+
+// A run that is read ahead may begin with what others have: what is behind it comes whole,
+// and in order, however much that is.
+func TestWhatIsReadAheadBehindWhatOthersHaveComesWhole(t *testing.T) {
+	for _, had := range []int{1, 4, 7, 30, 100, 200} {
+		dir := newDir(t)
+		q := create(t, dir, walq.Options{Durability: walq.SyncNever})
+		numbered(t, q, 400)
+		a, b := newGroup(t, q, "g", walq.GroupOptions{}), newGroup(t, open(t, dir, walq.Options{}), "g", walq.GroupOptions{})
+		for i := range 5 { // b has bytes of its own by then
+			if d := receive(t, b); string(d.Body) != fmt.Sprint(i) {
+				t.Fatalf("message %d is %q", i, d.Body)
+			}
+		}
+		for i := range had {
+			if d := receive(t, a); string(d.Body) != fmt.Sprint(5+i) {
+				t.Fatalf("message %d is %q", 5+i, d.Body)
+			}
+		}
+		for i, body := range drain(t, b) {
+			if body != fmt.Sprint(5+had+i) {
+				t.Fatalf("with %d at another's, the next is %q, want %d", had, body, 5+had+i)
+			}
+		}
+	}
+}
+
+// What is below the floor is stepped over in runs, and counted.
+func TestWhatIsBelowTheFloorIsSteppedOverAndCounted(t *testing.T) {
+	dir := newDir(t)
+	q := create(t, dir, walq.Options{Durability: walq.SyncNever})
+	a, b := newGroup(t, q, "g", walq.GroupOptions{}), newGroup(t, open(t, dir, walq.Options{}), "g", walq.GroupOptions{})
+	for _, n := range []int{1, 63, 64, 65, 130, 400, 700} {
+		numbered(t, q, n)
+		if got := len(drain(t, a)); got != n {
+			t.Fatalf("one consumer got %d messages, want %d", got, n)
+		}
+		appendText(t, q, fmt.Sprint("after ", n))
+		d := receive(t, b)
+		if string(d.Body) != fmt.Sprint("after ", n) {
+			t.Fatalf("got %q, want the one behind %d that another one finished", d.Body, n)
+		}
+		ack(t, d)
+	}
+}
