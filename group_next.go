@@ -38,8 +38,11 @@ func (g *Group) nextAhead() (*Delivery, error) {
 	d := g.delivery(lease, c.seq, c.time, a.bytes[c.body:c.end:c.end], int(c.meta-c.body))
 	if d.at != nil {
 		useless := false
-		if err := group.Guarded(func() error { useless = g.useless(d, now); return nil }); useless || err != nil {
-			return nil, err
+		if err := group.Guarded(func() error { useless = g.useless(d, now); return nil }); err != nil {
+			return nil, groupError(g.name, err)
+		}
+		if useless {
+			return nil, nil
 		}
 	}
 	return g.hold(d), nil

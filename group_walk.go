@@ -160,11 +160,14 @@ func (g *Group) fresh(now moment) (d *Delivery, done bool, err error) {
 		return nil, done, err
 	}
 	floor := w.ring.Floor()
+	if n >= floor+w.ring.Window() {
+		floor = g.advance(w.ring) // or there were none to read
+	}
 	switch {
 	case n < floor && (n+farBehind < floor || w.ring.Overtaken()):
 		w.ring = nil
 		return nil, false, nil
-	case n >= floor+w.ring.Window() && n >= g.advance(w.ring)+w.ring.Window():
+	case n >= floor+w.ring.Window():
 		w.ring.WantRoom()
 		g.full(w.ring)
 		g.heldUp(w.ring, now)

@@ -27,6 +27,8 @@ type Reader struct {
 	frame segment.Frame // the one at hand
 	seen  Message       // what View shows
 	left  bool          // ViewRun is to show it again
+	lent  bool          // fn of a View is at work, and looks at what it was shown
+	kept  []*seg        // gone from meanwhile: what it looks at may be in them
 
 	run    []Message // copied ahead of Next
 	handed int       // so many of them were returned
@@ -74,7 +76,7 @@ func (l *Log) awaitsRecovery(epoch uint64) (bool, error) {
 
 // Close gives the reader's mapping back.
 func (r *Reader) Close() {
-	r.l.table.leave(r.s)
+	r.leave()
 	r.s = nil
 	r.run, r.handed, r.late = nil, 0, nil
 	r.err = ErrClosed
@@ -276,7 +278,11 @@ func (r *Reader) cross(w segment.Word) (outcome, error) {
 	if n == nil {
 		return wait, r.trimmed()
 	}
-	r.l.table.pass(r.s)
+	if r.lent {
+		r.leave()
+	} else {
+		r.l.table.pass(r.s)
+	}
 	r.s, r.c = n, n.Start()
 	r.ahead = r.c.Off
 	return again, nil

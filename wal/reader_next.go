@@ -48,6 +48,7 @@ func (r *Reader) ViewSoon(spin bool, fn func(*Message) error) (ok bool, err erro
 	if r.handed < len(r.run) || r.late != nil { // Next took more than it handed out
 		m, err := r.NextSoon(false)
 		if m != nil {
+			defer r.takeBack(r.lend())
 			err = fn(m)
 		}
 		return m != nil, err
@@ -57,19 +58,23 @@ func (r *Reader) ViewSoon(spin bool, fn func(*Message) error) (ok bool, err erro
 		return false, ErrClosed
 	}
 	guard, finished := mmap.Protect(), false
+	m, lent := r.room(), r.lent
 	defer func() {
 		if !finished {
+			r.takeBack(lent)
 			r.l.breakOff(ticket, nil, guard, recover(), &err)
 		}
 	}()
-	if ok = r.plain(&r.seen); !ok {
+	if ok = r.plain(m); !ok {
 		if spin {
 			r.poll()
 		}
-		ok, err = r.wanted(&r.seen)
+		ok, err = r.wanted(m)
 	}
 	if ok {
-		err = fn(&r.seen)
+		r.lent = true
+		err = fn(m)
+		r.takeBack(lent)
 	}
 	finished = true
 	mmap.Unprotect(guard)
@@ -87,6 +92,9 @@ const (
 // fetch copies what comes next: one message first, then, as long as there is more,
 // twice as many as the last time.
 func (r *Reader) fetch(poll bool) (err error) {
+	if r.lent {
+		r.run, r.buf = nil, nil
+	}
 	r.run, r.handed = r.run[:0], 0
 	if r.late != nil {
 		err, r.late = r.late, nil

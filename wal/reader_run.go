@@ -18,15 +18,18 @@ const (
 // that it is about among them, without one that was left. When the log is being closed it
 // shows no more. A reader that left one is for ViewRun alone, until a seek.
 //
-// fn may use the reader: the run goes on from where it is then.
+// fn may use the reader: what it was shown stays, and the run goes on from where the reader
+// is then. Within another View's fn it must leave none.
 func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)) (shown int, err error) {
 	ticket, ok := r.l.gate.enter()
 	if !ok {
 		return 0, ErrClosed
 	}
 	guard, finished := mmap.Protect(), false
+	seen, lent := r.room(), r.lent
 	defer func() {
 		if !finished {
+			r.takeBack(lent)
 			r.l.breakOff(ticket, nil, guard, recover(), &err)
 		}
 	}()
@@ -35,7 +38,7 @@ func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)
 			err = ErrClosed
 			break
 		}
-		m, copied := &r.seen, r.handed < len(r.run) || r.late != nil
+		m, copied := seen, r.handed < len(r.run) || r.late != nil
 		if copied { // Next took more than it handed out
 			if m, err = r.NextSoon(false); m == nil {
 				break
@@ -48,8 +51,10 @@ func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)
 				break
 			}
 		}
-		r.left = false
-		switch verdict, err = fn(m); {
+		r.left, r.lent = false, true
+		verdict, err = fn(m)
+		r.takeBack(lent)
+		switch {
 		case verdict != Leave || err != nil:
 			shown++
 		case copied:
@@ -62,4 +67,41 @@ func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)
 	mmap.Unprotect(guard)
 	r.l.gate.exit(ticket)
 	return shown, err
+}
+
+// room is where a message is put that is to be shown: apart, if another one is shown now.
+func (r *Reader) room() *Message {
+	if r.lent {
+		return new(Message)
+	}
+	return &r.seen
+}
+
+// lend notes that fn of a View looks at what it was shown. It may use the reader meanwhile.
+func (r *Reader) lend() (lent bool) {
+	lent, r.lent = r.lent, true
+	return lent
+}
+
+// takeBack ends what lend began, which returned lent.
+func (r *Reader) takeBack(lent bool) {
+	if r.lent = lent; !lent && len(r.kept) > 0 {
+		r.giveBack()
+	}
+}
+
+func (r *Reader) giveBack() {
+	for _, s := range r.kept {
+		r.l.table.leave(s)
+	}
+	r.kept = nil
+}
+
+// leave gives the reader's segment back: it is not unmapped while it is looked at.
+func (r *Reader) leave() {
+	if r.lent && r.s != nil {
+		r.kept = append(r.kept, r.s)
+		return
+	}
+	r.l.table.leave(r.s)
 }

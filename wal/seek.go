@@ -9,7 +9,7 @@ import (
 
 // stand puts the reader at a place; it takes over the reference to s.
 func (r *Reader) stand(s *seg, c segment.Cursor, from uint64) {
-	r.l.table.leave(r.s)
+	r.leave()
 	r.s, r.c, r.from = s, c, from
 	r.ahead = c.Off + seekBytes
 	r.since, r.skip = 0, 0

@@ -29,3 +29,24 @@ func BenchmarkThreshold(b *testing.B) {
 		}
 	}
 }
+
+// Without the multiplication there is one stream, however long that is.
+func TestOneStreamEqualsThree(t *testing.T) {
+	if !hasInstruction || !hasFold {
+		t.Skip("this processor has one way only")
+	}
+	defer func() { hasFold = true }()
+	buf := make([]byte, 5000)
+	for i := range buf {
+		buf[i] = byte(i * i >> 3)
+	}
+	for n := range buf {
+		p := buf[n%8 : max(n, n%8)]
+		hasFold = true
+		want, wantFrame := update(7, p), frame(1, 2, 3, 4, 5, p)
+		hasFold = false
+		if got, gotFrame := update(7, p), frame(1, 2, 3, 4, 5, p); got != want || gotFrame != wantFrame {
+			t.Fatalf("%d bytes: got %#x and %#x in one stream, %#x and %#x in three", len(p), got, gotFrame, want, wantFrame)
+		}
+	}
+}
