@@ -184,21 +184,26 @@ func (l *Log) watchUntilRest(w *watch, timer *time.Timer) (closing bool) {
 // is seen here and the keeper stays awake.
 func (l *Log) rest(w *watch) bool {
 	l.keeper.awake.Store(false)
-	s := l.tail.Load()
-	if s.position(s.ownTail().Off) == w.end || l.ctl.poisoned() != nil {
+	s, poisoned := l.tail.Load(), false
+	err := l.guarded(func() error { poisoned = l.ctl.poisoned() != nil; return nil })
+	if s.position(s.ownTail().Off) == w.end || poisoned || err != nil {
 		return true
 	}
 	l.keeper.awake.Store(true)
 	return false
 }
 
-// tick looks after everything once; true: nothing is going on any more.
+// tick looks after everything once; true: nothing is going on any more. A file that
+// somebody cut short, where each look faults, keeps nobody awake.
 func (l *Log) tick(w *watch) (resting bool) {
 	var err error
 	func() {
 		defer mmap.Recover(mmap.Protect(), &err)
 		resting, err = l.tickGuarded(w)
 	}()
+	if errors.Is(err, mmap.ErrFault) && time.Since(w.lastMove) >= restAfter {
+		resting, err = true, errors.Join(err, l.dropPrepared())
+	}
 	if err != nil && !errors.Is(err, ErrPoisoned) && time.Since(w.warned) > time.Second {
 		w.warned = time.Now()
 		l.warn("background work failed", "queue", l.dir.Path(), "err", err)
@@ -219,11 +224,13 @@ func (l *Log) tickGuarded(w *watch) (resting bool, err error) {
 	waiting := l.durability() == SyncInterval && l.behind() && l.ctl.poisoned() == nil
 	resting = !waiting && now.Sub(w.lastMove) >= restAfter
 	w.end = end
-	for w.behind = true; w.behind && time.Since(now) < keeperTick; {
-		w.behind = l.follow(w, s, end, time.Now())
+	behind := true
+	for w.behind = false; behind && time.Since(now) < keeperTick; { // nor is it after a fault
+		behind = l.follow(w, s, end, time.Now())
 		s = l.tail.Load()
 		end = s.position(s.ownTail().Off)
 	}
+	w.behind = behind
 	err = errors.Join(l.writeAhead(w, s, end), l.keepControl(w, now, resting), l.keepSettled(w, now), l.keepLimits(w, now))
 	if resting {
 		err = errors.Join(err, l.dropPrepared())
