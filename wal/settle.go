@@ -45,6 +45,7 @@ func (l *Log) settle(o *observer, room int64) error {
 	if err != nil {
 		return err
 	}
+	defer func() { l.table.release(s) }() // also if a look at it faults
 	c := segment.Cursor{Off: from.off()}
 	for room > 0 {
 		var word segment.Word
@@ -75,6 +76,5 @@ func (l *Log) settle(o *observer, room int64) error {
 		l.table.release(s)
 		s, c = n, n.Start()
 	}
-	l.table.release(s)
 	return err
 }

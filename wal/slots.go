@@ -98,12 +98,12 @@ func (l *Log) padClaims(dead func(segment.Word) bool) error {
 	if err != nil {
 		return err
 	}
+	defer func() { l.table.release(s) }()           // also if the file is cut off and a look at it faults
 	c := segment.Cursor{Off: settled.off(), Seq: 0} // only offsets matter until the segment's end
 	final := true                                   // everything so far is final
 	for {
 		var w segment.Word
 		if c, w, err = s.Walk(c); err != nil {
-			l.table.release(s)
 			return err
 		}
 		if final {
@@ -120,17 +120,16 @@ func (l *Log) padClaims(dead func(segment.Word) bool) error {
 		case segment.Seal, segment.SealJump:
 			n, trimmed, err := l.successorAt(s, w)
 			if trimmed {
-				l.table.release(s)
 				return l.padClaims(dead) // what is kept now was not walked
 			}
 			if err != nil || n == nil {
-				l.setTail(s)
+				l.setTail(l.table.again(s))
 				return err
 			}
 			l.table.release(s)
 			s, c = n, n.Start()
 		default:
-			l.setTail(s)
+			l.setTail(l.table.again(s))
 			return nil
 		}
 	}

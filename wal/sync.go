@@ -233,6 +233,12 @@ func (l *Log) walkUnsynced() (spans []span, w segment.Word, err error) {
 		return nil, 0, err
 	}
 	s, c := l.table.again(l.syncer.at), l.syncer.c
+	walked := false
+	defer func() {
+		if !walked { // a look at it faulted
+			l.releaseSpans(append(spans, span{s: s}))
+		}
+	}()
 	for {
 		p := span{s: s, from: c}
 		p.to, w, err = s.Walk(c)
@@ -242,6 +248,7 @@ func (l *Log) walkUnsynced() (spans []span, w segment.Word, err error) {
 		}
 		spans = append(spans, p)
 		if err != nil || p.next == nil || len(spans) == maxSpans {
+			walked = true
 			return spans, w, err
 		}
 		s, c = l.table.again(p.next), p.next.Start()
