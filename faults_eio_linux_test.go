@@ -116,6 +116,16 @@ func TestEIOOfAWriteAheadPoisonsTheQueueForAll(t *testing.T) {
 	c.poisoned(c.put(wrap, "victim"), others, c.dir)
 }
 
+// A seccomp filter answers EPERM to what it does not know: that is no failure of a disk.
+func TestNoEIOIfAFilterRefusesToWriteAhead(t *testing.T) {
+	wrap := failing(t, "sync_file_range:error=EPERM:when=1+")
+	c := newCrew(t, testx.BuildBinary(t), "", "--segment-size", "32M")
+	p := c.put(wrap, "filtered")
+	c.await(p, 300)
+	c.finish(p)
+	c.sound()
+}
+
 func TestEIOWhileAQueueIsOpenedPoisonsIt(t *testing.T) {
 	wrap := failing(t, "msync:error=EIO:when=1+")
 	c := newCrew(t, testx.BuildBinary(t), "", "--segment-size", "32M")
