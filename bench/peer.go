@@ -77,6 +77,12 @@ type Tail interface {
 	Close() error
 }
 
+// A Flow is a Tail that shows more than one message in a call: those that are there, at
+// least one, for which it waits. A body is valid until f returns.
+type Flow interface {
+	Flow(f func([]byte) error) error
+}
+
 // A Seeker reads one message by its number; the first is 0.
 type Seeker interface{ At(i int) error }
 

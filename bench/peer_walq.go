@@ -17,7 +17,7 @@ const (
 func walqPeer() Peer {
 	return Peer{
 		Name:     walqName,
-		About:    "this module, default settings; replay by ViewBatch, which verifies every message",
+		About:    "this module, default settings; replay and streams by ViewBatch, which verifies every message",
 		Synced:   "SyncAlways: msync",
 		Unsynced: "SyncNever: the kernel writes when it likes",
 		Open: func(ctx context.Context, at Place, m Mode) (Queue, error) {
@@ -212,6 +212,14 @@ type walqTail struct {
 func (t walqTail) Next() ([]byte, error) {
 	m, err := t.r.Next(t.ctx)
 	return m.Body, err
+}
+
+// flowAtMost is how many messages are shown at most before the caller is asked.
+const flowAtMost = 256
+
+func (t walqTail) Flow(f func([]byte) error) error {
+	_, err := t.r.ViewBatch(t.ctx, flowAtMost, func(m walq.Message) error { return f(m.Body) })
+	return err
 }
 
 func (t walqTail) Close() error { return t.r.Close() }

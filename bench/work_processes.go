@@ -164,20 +164,36 @@ func consume(ctx context.Context, j Job, ready func() error) (r Outcome, err err
 	if err := ready(); err != nil {
 		return r, err
 	}
-	for ended := 0; ended < j.Producers; r.Messages++ {
-		b, err := t.Next()
-		if err != nil {
-			return r, err
-		}
+	ended := 0
+	take := func(b []byte) error {
 		if len(b) != j.Mode.Bytes {
-			return r, fmt.Errorf("got a message of %d B, want %d", len(b), j.Mode.Bytes)
+			return fmt.Errorf("got a message of %d B, want %d", len(b), j.Mode.Bytes)
 		}
 		if b[0] == lastMark {
 			ended++
 		}
+		r.Messages++
+		return nil
+	}
+	for ended < j.Producers {
+		if err := takeFrom(t, take); err != nil {
+			return r, err
+		}
 	}
 	r.Ended = monotonic()
 	return r, nil
+}
+
+// takeFrom hands what comes next to f, as many messages at once as t can show.
+func takeFrom(t Tail, f func([]byte) error) error {
+	if flow, ok := t.(Flow); ok {
+		return flow.Flow(f)
+	}
+	b, err := t.Next()
+	if err != nil {
+		return err
+	}
+	return f(b)
 }
 
 // open opens the queue of the job.
