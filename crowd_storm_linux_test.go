@@ -143,7 +143,7 @@ func owned(dir string) map[string]int {
 // leavesNothing tells what the process has that it had not before.
 func leavesNothing(dir string, before map[string]int) error {
 	var after map[string]int
-	for deadline := time.Now().Add(bound / 2); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(bound / 2); time.Now().Before(deadline); time.Sleep(time.Millisecond) { // until the next look
 		after = owned(dir)
 		more := false
 		for what, n := range after {

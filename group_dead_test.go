@@ -40,7 +40,7 @@ func busyDead(t *testing.T, n int) (g *Group, first *Delivery, free func()) {
 
 // untilOver waits until the delivery is its user's no more.
 func untilOver(d *Delivery) {
-	for over := false; !over; time.Sleep(time.Millisecond) {
+	for over := false; !over; time.Sleep(time.Millisecond) { // until the next look
 		d.g.mu.Lock()
 		over = d.done
 		d.g.mu.Unlock()

@@ -201,7 +201,8 @@ func (r *Reader) wrap(err error) error {
 // View waits for the next message like Next and calls fn with it in place: its
 // memory is the queue's own, without a copy, valid only until fn returns, and
 // must not be written. It returns fn's error. fn may use the reader, which does not change
-// what it was shown; it must not close the queue, which waits for it. To read many, ViewBatch is faster.
+// what it was shown; it must not close the queue, which waits for it. To read many,
+// ViewBatch is faster.
 func (r *Reader) View(ctx context.Context, fn func(Message) error) error {
 	if r.closed {
 		return ErrClosed

@@ -20,9 +20,10 @@ const lookEvery = 16
 // come with messages before it. What fn was called with is behind the reader, also if fn
 // failed or panicked: Seek(At(m.Seq)) goes back to it. With most below 1 it does nothing.
 //
-// fn may use the reader, which does not change what it was shown: the batch goes on from where
-// the reader is then. It must not close the queue, which waits for it. When the queue is closed meanwhile, fn is
-// not called again; ctx is looked at before the first message and after every 16th.
+// fn may use the reader, which does not change what it was shown: the batch goes on from
+// where the reader is then. It must not close the queue, which waits for it. When the queue
+// is closed meanwhile, fn is not called again; ctx is looked at before the first message and
+// after every 16th.
 func (r *Reader) ViewBatch(ctx context.Context, most int, fn func(Message) error) (n int, err error) {
 	var failed error // of fn or ctx
 	looked := 0

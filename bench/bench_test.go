@@ -206,7 +206,7 @@ func TestBadArgumentsAreErrors(t *testing.T) {
 		os.Stderr = null
 		err = run(context.Background(), args)
 		os.Stderr = old
-		_ = null.Close()
+		_ = null.Close() // nothing that was written to it is of use
 		if err == nil {
 			t.Errorf("%q: got no error", args)
 		}

@@ -96,6 +96,7 @@ func TestAFaultWhileCopyingAheadHandsOutWhatWasBeforeIt(t *testing.T) {
 // The file may also go away between the look at the checksum and the copy.
 func TestAFaultAtAnyMomentOfCopyingAheadHandsNothingBadOut(t *testing.T) {
 	big := bytes.Repeat([]byte("a big message. "), 200_000)
+	before := mmap.Mappings()
 	for round := range 60 {
 		dir := newQueue(t)
 		l := open(t, dir, Options{Create: &Settings{SegmentSize: 8 << 20, Durability: SyncNever}})
@@ -136,6 +137,9 @@ func TestAFaultAtAnyMomentOfCopyingAheadHandsNothingBadOut(t *testing.T) {
 		}
 		r.Close()
 		l.Close() // whatever it says of the file
+	}
+	if n := mmap.Mappings(); n > before {
+		t.Errorf("%d mappings are left behind", n-before)
 	}
 }
 

@@ -90,13 +90,10 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
-	orderly := b.clean && b.id == l.bootID && !l.o.Snapshot
-	if orderly {
+	if b.clean && b.id == l.bootID && !l.o.Snapshot {
 		l.setTail(s) // it is mapped once, until the slot is taken
 	} else {
 		l.table.release(s) // recovery opens it anew: it may end where the file does, or go
-	}
-	if !orderly {
 		// Whoever made the queue may have died before its names were on disk,
 		// and whoever trimmed it before the files were gone.
 		if err := errors.Join(l.log.Sync(), l.dir.Sync(), syncParent(l.dir), l.removeTrimmed()); err != nil {

@@ -98,7 +98,8 @@ func (l *Log) padClaims(dead func(segment.Word) bool) error {
 	if err != nil {
 		return err
 	}
-	defer func() { l.table.release(s) }()           // also if the file is cut off and a look at it faults
+	// Also if the file is cut off, and a look at it faults.
+	defer func() { l.table.release(s) }()
 	c := segment.Cursor{Off: settled.off(), Seq: 0} // only offsets matter until the segment's end
 	final := true                                   // everything so far is final
 	for {

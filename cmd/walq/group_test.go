@@ -158,7 +158,7 @@ func TestAFullQueueSaysWhoHoldsItAndWhatToDo(t *testing.T) {
 	p := start(t, "put", dir)
 	go func() {
 		_, _ = io.WriteString(p.in, lines) // it may end before
-		_ = p.in.Close()
+		_ = p.in.Close()                   // broken then
 	}()
 	var g walq.GroupInfo
 	decode(t, must(t, "", "group", "set", dir, "slow", "--may-lose", "-o", "json"), &g)

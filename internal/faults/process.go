@@ -192,5 +192,5 @@ func (f *feed) finish(n int) {
 // pipeTo copies the feed to a process's input until either ends.
 func (f *feed) pipeTo(w *os.File) {
 	_, _ = io.Copy(w, f) // a process that ended takes no more
-	_ = w.Close()
+	_ = w.Close()        // and what was written has been read, or never will be
 }
