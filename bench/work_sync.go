@@ -65,7 +65,7 @@ func pipelineWorks() []Work {
 	m := Mode{Sync: true, Bytes: 100, Appenders: 1}
 	return []Work{{
 		Name:  "pipeline/100B",
-		About: "one goroutine, many durable appends of 100 B under way (walq: Submit and WaitDurable)",
+		About: "one goroutine, many durable appends of 100 B under way (walq: Submit and WaitDurable, 16,384 not yet acknowledged at most)",
 		Disk:  true,
 		Brief: true,
 		Mode:  m,
@@ -105,5 +105,5 @@ func pipelineWorks() []Work {
 const (
 	pipeline       = 20_000
 	leastPipeline  = 250
-	pipelineWindow = 4_096
+	pipelineWindow = 16_384
 )
