@@ -19,6 +19,9 @@ const (
 	// writeAheadSpan is what a sync writes, in bytes, from which on its own data cost
 	// more than the record of new blocks that writing ahead spares it.
 	writeAheadSpan = 32 << 10
+	// refusedFor is how long after the disk had no room ahead it is not asked again: a full
+	// one would else be searched for room at every tick.
+	refusedFor = 100 * time.Millisecond
 )
 
 // A pace is how fast is appended, measured by whoever looks at the tail now and then.
@@ -32,12 +35,8 @@ type pace struct {
 // so that a sudden start is seen; little only if it goes on.
 func (p *pace) note(end Position, now time.Time, size int64) {
 	var bytes int64
-	switch {
-	case p.from == 0 || end < p.from:
-	case p.from.ordinal() == end.ordinal():
-		bytes = end.off() - p.from.off()
-	default:
-		bytes = size
+	if p.from != 0 && end >= p.from {
+		bytes = int64(end.ordinal()-p.from.ordinal())*size + end.off() - p.from.off() // also over rolls
 	}
 	if past := now.Sub(p.since); p.from == 0 || past >= keeperTick {
 		bytes = int64(float64(bytes) * float64(keeperTick) / float64(past))
@@ -64,7 +63,7 @@ func (p *pace) ahead(end Position) int64 {
 // prepares the next segment. It reports whether there is more to do at once.
 func (l *Log) follow(w *watch, s *seg, end Position, now time.Time) (more bool) {
 	w.pace.note(end, now, s.Size)
-	if w.pace.rate < minAheadRate || mmap.HeapFiles() {
+	if w.pace.rate < minAheadRate || mmap.HeapFiles() || now.Sub(l.keeper.refused) < refusedFor {
 		return false
 	}
 	ahead := w.pace.ahead(end)
@@ -83,6 +82,7 @@ func (l *Log) follow(w *watch, s *seg, end Position, now time.Time) (more bool) 
 	if from < target {
 		to := pieceEnd(from, target)
 		if err := s.Grow(to); err != nil { // a full disk is the appender's to report
+			l.keeper.refused = now
 			return false
 		}
 		s.Region().Prepare(from, to-from)

@@ -5,6 +5,7 @@ package wal
 import (
 	"bytes"
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -103,6 +104,25 @@ func TestAPaceIsBelievedAtOnceOnlyWhereMuchIsAppended(t *testing.T) {
 	}
 }
 
+func TestARollIsTakenForNoMoreThanWasAppended(t *testing.T) {
+	const size, each = 64 << 20, 1 << 20
+	start := time.Now()
+	var p pace
+	for i := range int64(10) { // 5 MiB in front of the seal, and 4 behind it
+		end := makePosition(1, size+(i-5)*each)
+		if i > 5 {
+			end = makePosition(2, (i-5)*each)
+		}
+		p.note(end, start.Add(time.Duration(i)*keeperTick), size)
+		if p.rate > each {
+			t.Errorf("after %d MiB: a pace of %d bytes a tick, want %d at most", i, p.rate, each)
+		}
+	}
+	if p.rate < each/2 {
+		t.Errorf("a pace of %d bytes a tick, want about %d", p.rate, each)
+	}
+}
+
 // keeperless is a new log of which nobody but the test looks after the room ahead.
 func keeperless(t *testing.T) *Log {
 	t.Helper()
@@ -148,6 +168,26 @@ func TestTheKeeperGoesAheadOfASuddenStart(t *testing.T) {
 	}
 	if l.keeper.havePrepared() {
 		t.Error("at rest the next segment is still held ready")
+	}
+}
+
+func TestADiskThatHadNoRoomAheadIsLeftAloneForAWhile(t *testing.T) {
+	l := keeperless(t)
+	end := appendText(t, l, "first").End
+	s, w := tailOf(t, l), watch{pace: pace{rate: 4 * startRate}}
+	before := s.Allocated()
+	if err := os.RemoveAll(l.log.Join("")); err != nil {
+		t.Fatal(err)
+	}
+	if l.prepare(s.Size, 0) || l.keeper.refused.IsZero() {
+		t.Fatal("a file was made in a directory that is gone")
+	}
+	last := l.keeper.refused.Add(refusedFor)
+	if l.follow(&w, s, end, last.Add(-1)) || s.Allocated() != before {
+		t.Errorf("asked again at once: %d bytes are allocated, %d were", s.Allocated(), before)
+	}
+	if !l.follow(&w, s, end, last) || s.Allocated() == before {
+		t.Error("not asked again")
 	}
 }
 

@@ -57,6 +57,7 @@ type keeper struct {
 	started     atomic.Bool
 	flush       atomic.Uint32 // flushIdle, flushRunning or flushAgain
 	temporaries atomic.Uint64
+	refused     time.Time // when the disk had no room ahead; the keeper's own
 
 	mu       sync.Mutex
 	retired  []*seg
@@ -252,6 +253,7 @@ func (l *Log) prepare(size, ahead int64) (more bool) {
 	name := l.nextTempName()
 	made, err := l.createFile(name, size, 0)
 	if err != nil {
+		k.refused = time.Now()
 		l.unlockPrepare()
 		return false
 	}
@@ -273,6 +275,7 @@ func (k *keeper) extendPrepared(end int64) (more bool) {
 	}
 	to := pieceEnd(k.ready, end)
 	if k.prepared.Grow(to) != nil {
+		k.refused = time.Now()
 		return false
 	}
 	k.prepared.Region().Prepare(k.ready, to-k.ready)
