@@ -28,6 +28,11 @@ type fill func(own claim, now int64) error
 // the file, a roll, and a disk that is 2^32 messages behind.
 func (l *Log) Append(meta, body []byte) (Appended, error) {
 	if len(meta) == 0 {
+		if s := l.tail.Load(); s != nil && len(body) <= maxLaneBody {
+			if a, done, err := l.appendInLane(s, body); done || err != nil {
+				return a, err
+			}
+		}
 		return l.append(0, int64(len(body)), 1, body, nil)
 	}
 	length := int64(len(meta)) + int64(len(body))
@@ -161,18 +166,23 @@ func (l *Log) commit(own *claim) (a Appended, done bool, err error) {
 	step.At(step.CommitAfter)
 	own.s = nil
 	if s.Passes(own.c, next) {
-		// A fault here must not make an error of an append that is done.
-		var now int64
-		if s.PassesStride(own.c, next) {
-			now = indexTime()
-			l.keeper.clock.advance(now)
-		}
-		if err := l.guarded(func() error { s.Passed(own.c, next, now); return nil }); err != nil {
-			l.warn("cannot write hints", "segment", s.Path(), "err", err)
-		}
+		l.passed(s, own.c, next)
 	}
 	l.wake(WaitMessage)
 	return Appended{own.c.Seq, s.position(next.Off)}, true, nil
+}
+
+// passed writes the hints that a committed frame from c to next is to leave.
+func (l *Log) passed(s *seg, c, next segment.Cursor) {
+	// A fault here must not make an error of an append that is done.
+	var now int64
+	if s.PassesStride(c, next) {
+		now = indexTime()
+		l.keeper.clock.advance(now)
+	}
+	if err := l.guarded(func() error { s.Passed(c, next, now); return nil }); err != nil {
+		l.warn("cannot write hints", "segment", s.Path(), "err", err)
+	}
 }
 
 // indexTime is what an entry of the sparse index says: no frame before it is later.

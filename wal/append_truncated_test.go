@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
 )
 
 // A file that somebody truncates under an append is an error, whatever the length of the
@@ -23,13 +24,20 @@ func TestAnAppendIntoATruncatedFileIsAnError(t *testing.T) {
 	for c := s.ownTail(); c.Off%mmap.PageSize != mmap.PageSize-64; c = s.ownTail() {
 		appendText(t, l, "12345678")
 	}
-	end := s.ownTail().Off + 64
+	at := s.ownTail().Off
+	end := at + 64
 	size := s.Allocated()
 	if err := os.Truncate(s.Path(), end); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.Append(nil, bytes.Repeat([]byte{1}, 100)); !errors.Is(err, mmap.ErrFault) {
 		t.Errorf("got %v, want a fault", err)
+	}
+	if w, err := s.Word(at); err != nil || w.State() != segment.Pad {
+		t.Errorf("its claim is %v, %v, want a PAD", w, err)
+	}
+	if s.lane.taken() {
+		t.Error("who died in the lane is still there")
 	}
 	if err := os.Truncate(s.Path(), size); err != nil {
 		t.Fatal(err)

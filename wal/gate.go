@@ -13,6 +13,8 @@ import (
 // each has to drain. Whoever enters loads shared pointers only after it
 // has counted, so an entrant that was late for a flip holds nothing that is
 // being given back.
+//
+// An append in a lane is not counted: see lane.
 type gate struct {
 	phase  atomic.Uint32
 	closed atomic.Bool

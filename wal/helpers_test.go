@@ -195,6 +195,7 @@ func crash(t testing.TB, l *Log) {
 	close(l.closing)
 	l.gate.drainAll()
 	l.keeper.stop()
+	l.drainLanes()
 	l.releaseAll()
 	l.pending.mu.Lock()
 	for p := range l.pending.open {

@@ -169,7 +169,7 @@ func TestASlowFillIsGivenUpInTheEnd(t *testing.T) {
 	calls := 0
 	_, err = a.AppendFunc(nil, 500, func([]byte) error {
 		calls++
-		for at := tailOf(t, a).own.Load(); ; { // until somebody revokes it
+		for at := tailOf(t, a).lane.word.Load(); ; { // until somebody revokes it
 			c := segment.Cursor{Off: int64(uint32(at)) << 3}
 			w, err := tailOf(t, a).Word(c.Off - 528)
 			if err != nil || w.State() == segment.Pad {

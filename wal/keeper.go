@@ -441,6 +441,8 @@ func (l *Log) releaseRetired(w *watch) {
 	durable := l.ctl.durable()
 	for i, s := range all {
 		switch {
+		case s.lane.taken(): // somebody inside may still write there
+			keep = append(keep, s)
 		case s.Ordinal < durable.ordinal():
 			w.leaving = append(w.leaving, s)
 		case len(all)-i > maxRetired:

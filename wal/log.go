@@ -188,6 +188,7 @@ func (l *Log) Close() (err error) {
 	l.pending.abortAll() // somebody inside may wait for one to pass
 	l.gate.drainAll()
 	l.keeper.stop()
+	l.drainLanes()
 	l.pending.abortAll() // and one may have come meanwhile
 	if l.slot >= 0 {
 		err = l.guarded(l.leave)

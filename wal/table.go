@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"sync"
-	"sync/atomic"
 
 	"github.com/walq/walq/mmap"
 	"github.com/walq/walq/segment"
@@ -23,22 +21,8 @@ type seg struct {
 	parkable bool
 	parked   parkedSeg // guarded by table.mu
 
-	// own is where this handle's appenders last found the tail: a hint that only
-	// spares walking. The offset in units of 8 in the low 32 bits, the sequence
-	// number less the segment's first in the high ones; 0: not known. Nobody else
-	// can write it, so it bears no check.
-	own atomic.Uint64
+	lane lane // in which this handle's goroutines append
 }
-
-// ownTail is the place from which this handle's appenders walk.
-func (s *seg) ownTail() segment.Cursor {
-	if at := s.own.Load(); at != 0 {
-		return segment.Cursor{Off: int64(at&math.MaxUint32) << 3, Seq: s.First + at>>32}
-	}
-	return s.Tail()
-}
-
-func (s *seg) keepTail(c segment.Cursor) { s.own.Store(uint64(c.Off)>>3 | (c.Seq-s.First)<<32) }
 
 // Walk and WalkToFree are the segment's, but make an error of a fault, so that who
 // walks goes on and gives the segment back.
