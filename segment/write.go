@@ -32,12 +32,14 @@ func (s *Segment) TryClaim(off int64, w Word) bool {
 // ClaimFree is TryClaim where it may turn out that the room is not free, or not
 // allocated.
 func (s *Segment) ClaimFree(off int64, w Word) bool {
-	if off+w.Size()+SealBytes > s.Allocated() {
-		return false
-	}
-	there := s.r.Word(off)
-	return there.Load() == 0 && there.CompareAndSwap(0, uint64(w))
+	return s.HasRoom(off, w) && s.IsFree(off) && s.TryClaim(off, w)
 }
+
+// HasRoom reports whether room for the frame w at off, and for a SEAL, is allocated.
+func (s *Segment) HasRoom(off int64, w Word) bool { return off+w.Size()+SealBytes <= s.Allocated() }
+
+// IsFree reports whether nobody has claimed the room at off, which is allocated.
+func (s *Segment) IsFree(off int64) bool { return s.r.Word(off).Load() == 0 }
 
 // Content is the room for metadata and body of the claimed frame w at off. It
 // aliases the segment.
@@ -48,14 +50,6 @@ func (s *Segment) Content(off int64, w Word) []byte {
 // Fill copies a message or a control frame into a claim and finishes it.
 func (s *Segment) Fill(c Cursor, w Word, kind uint8, time int64, meta, body []byte) {
 	fill(s.r.Bytes(c.Off, w.Size()), w, c.Seq, s.Salt, kind, time, meta, body)
-}
-
-// FillBody is Fill for a message without metadata, where body has the length that was
-// claimed: nearly all there is to append.
-func (s *Segment) FillBody(c Cursor, w Word, time int64, body []byte) {
-	p := s.r.Bytes(c.Off, w.Size())
-	h := makeHeader(KindMessage, 0, time)
-	h.put(p, h.checksumCopying(p[FrameHeader:], body, s.Salt, c.Seq, w))
 }
 
 // fill writes a message or a control frame but for its word. p is all of its room.

@@ -71,7 +71,9 @@ func (l *Log) appendInLane(s *seg, body []byte) (a Appended, done bool, err erro
 	}()
 	now := l.keeper.clock.now() // before the claim: see indexTime
 	step.At(step.ClaimBefore)
-	if l.ctl.word(ctlPoison).Load() == 0 && (s.ClaimFree(c.Off, w) || s.claimBehind(&c, w)) {
+	// ClaimFree, but no call.
+	free := s.HasRoom(c.Off, w) && s.IsFree(c.Off)
+	if l.ctl.word(ctlPoison).Load() == 0 && (free && s.TryClaim(c.Off, w) || s.claimBehind(&c, w)) {
 		claimed = true
 		step.At(step.ClaimAfter)
 		s.FillBody(c, w, now, body)
