@@ -2,6 +2,7 @@ package walq
 
 import (
 	"context"
+	"time"
 
 	"github.com/walq/walq/wal"
 )
@@ -26,13 +27,25 @@ const lookEvery = 16
 // after every 16th.
 func (r *Reader) ViewBatch(ctx context.Context, most int, fn func(Message) error) (n int, err error) {
 	var failed error // of fn or ctx
-	looked := 0
+	var v Message    // shown; of the last one its time is right as long as it is the same
+	stamp, looked := int64(0), 0
+	v.Time = time.Unix(0, stamp)
 	show := func(m *wal.Message) (wal.Verdict, error) {
 		if r.topics.topic == "" || r.topics.want(m.Meta) {
+			if m.Time != stamp {
+				stamp, v.Time = m.Time, time.Unix(0, m.Time)
+			}
+			v.Seq, v.Body, v.at = Seq(m.Seq), m.Body, nil
+			if len(m.Meta) > 0 {
+				v.at = &m.Meta
+			}
 			n++
-			failed = fn(message(m))
+			if err := fn(v); err != nil {
+				failed = err
+				return wal.More, err
+			}
 		}
-		if looked++; looked%lookEvery == 0 && failed == nil {
+		if looked++; looked%lookEvery == 0 {
 			failed = ctx.Err()
 		}
 		return wal.More, failed

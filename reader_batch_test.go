@@ -180,3 +180,51 @@ func TestViewBatchGoesOnFromWhereItsFunctionWent(t *testing.T) {
 		t.Errorf("got %d, want 6", n)
 	}
 }
+
+// The same within one batch of the log, whose messages are shown in a loop of their own.
+func TestViewBatchGoesOnFromWhereItsFunctionWentWithinABatch(t *testing.T) {
+	q := create(t, newDir(t), walq.Options{Durability: walq.SyncNever})
+	var bodies [][]byte
+	for i := range 40 {
+		bodies = append(bodies, fmt.Append(nil, i))
+	}
+	first, err := q.AppendBatch(t.Context(), bodies...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reader(t, q, walq.Oldest, walq.ReaderOptions{})
+	var got []string
+	note := func(m walq.Message) { got = append(got, string(m.Body)) }
+	n, err := r.ViewBatch(t.Context(), 100, func(m walq.Message) error {
+		note(m)
+		switch string(m.Body) {
+		case "2":
+			return r.Seek(walq.At(first + 10))
+		case "12": // several are copied ahead
+			for range 4 {
+				m, err := r.Next(t.Context())
+				if err != nil {
+					return err
+				}
+				note(m)
+			}
+		case "22":
+			return r.View(t.Context(), func(m walq.Message) error { note(m); return nil })
+		case "25":
+			_, err := r.ViewBatch(t.Context(), 3, func(m walq.Message) error { note(m); return nil })
+			return err
+		case "30":
+			return r.Close()
+		}
+		return nil
+	})
+	wantIs(t, "ViewBatch", err, walq.ErrClosed)
+	want := []string{"0", "1", "2"}
+	for i := 10; i <= 30; i++ {
+		want = append(want, fmt.Sprint(i))
+	}
+	wantLines(t, "shown", got, want...)
+	if n != len(want)-4-1-3 {
+		t.Errorf("got %d, want %d", n, len(want)-4-1-3)
+	}
+}

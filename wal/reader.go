@@ -28,6 +28,7 @@ type Reader struct {
 	seen  Message       // what View shows
 	left  bool          // ViewRun is to show it again
 	lent  bool          // fn of a View is at work, and looks at what it was shown
+	used  uint          // grows when such an fn seeks, copies ahead or closes the reader
 	kept  []*seg        // gone from meanwhile: what it looks at may be in them
 
 	run    []Message // copied ahead of Next
@@ -76,6 +77,7 @@ func (l *Log) awaitsRecovery(epoch uint64) (bool, error) {
 
 // Close gives the reader's mapping back.
 func (r *Reader) Close() {
+	r.used++
 	r.leave()
 	r.s = nil
 	r.run, r.handed, r.late = nil, 0, nil

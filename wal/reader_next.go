@@ -93,6 +93,7 @@ const (
 // twice as many as the last time.
 func (r *Reader) fetch(poll bool) (err error) {
 	if r.lent {
+		r.used++
 		r.run, r.buf = nil, nil
 	}
 	r.run, r.handed = r.run[:0], 0

@@ -51,9 +51,16 @@ func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)
 				break
 			}
 		}
+		used := r.used
 		r.left, r.lent = false, true
 		verdict, err = fn(m)
 		r.takeBack(lent)
+		if verdict == More && err == nil && r.batch && !copied && r.used == used {
+			var n int
+			n, verdict, err = r.viewRest(m, most-shown-1, fn)
+			shown += 1 + n
+			continue
+		}
 		switch {
 		case verdict != Leave || err != nil:
 			shown++
@@ -67,6 +74,34 @@ func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)
 	mmap.Unprotect(guard)
 	r.l.gate.exit(ticket)
 	return shown, err
+}
+
+// viewRest is the loop of ViewRun for what is left of a batch of which fn was just shown a
+// message: as long as fn does not use the reader, but for View, there is nothing else to
+// think of. It returns how many were shown and not left, and stops before the first that is
+// not for it.
+func (r *Reader) viewRest(m *Message, most int, fn func(*Message) (Verdict, error)) (shown int, verdict Verdict, err error) {
+	in, used, lent, closed := &r.inner, r.used, r.lent, &r.l.gate.closed
+	for shown < most && !closed.Load() {
+		m.Seq = in.Seq()
+		var ok bool
+		if m.Time, m.Meta, m.Body, ok = in.ReadMessage(); !ok {
+			break
+		}
+		r.lent = true
+		verdict, err = fn(m)
+		r.lent = lent
+		if verdict == Leave && err == nil {
+			r.left = true
+			break
+		}
+		shown++
+		if verdict != More || err != nil || r.used != used {
+			break
+		}
+	}
+	r.takeBack(lent)
+	return shown, verdict, err
 }
 
 // room is where a message is put that is to be shown: apart, if another one is shown now.

@@ -24,6 +24,7 @@ func (r *Reader) inside(seek func() error) (err error) {
 	}
 	defer r.l.gate.exit(ticket)
 	defer mmap.Recover(mmap.Protect(), &err)
+	r.used++
 	if err = seek(); err == nil { // else the reader stands where it stood
 		r.run, r.handed, r.most, r.late = r.run[:0], 0, 1, nil
 	}

@@ -2,6 +2,10 @@
 
 package crc32c
 
+// HasInstruction reports whether the processor has an instruction for CRC-32C, for
+// assembly elsewhere that uses it.
+func HasInstruction() bool { return hasInstruction }
+
 // Update returns crc advanced over p, as hash/crc32.Update does with the
 // Castagnoli table. It neither allocates nor retains p, and p does not escape.
 // It is safe for concurrent use.
