@@ -12,9 +12,8 @@ import (
 // A lane is where the goroutines of a handle append short bodies one after another: in
 // one line, with as little as the protocol asks for, and the frames that they write stay
 // in the cache of one processor. It is a courtesy between them and protects nothing: the
-// frame's word is the claim, here as elsewhere. Who finds the lane taken waits for some
-// microseconds and then appends beside it. So one whose holder lost its processor, or
-// stopped at a debugger, keeps nobody.
+// frame's word is the claim, here as elsewhere. Who finds the lane taken appends beside it,
+// at once. So one whose holder lost its processor, or stopped at a debugger, keeps nobody.
 //
 // Its word is also the handle's own tail of the segment, so that taking the lane tells
 // where to append, and leaving it moves the tail: the offset in units of 8 in the low 32
@@ -42,10 +41,16 @@ const (
 func (n *lane) taken() bool { return n.word.Load()&laneTaken != 0 }
 
 // leave leaves the lane, which was taken when its word was at, and moves the tail to next
-// if nobody beside the lane did so meanwhile.
+// unless somebody beside the lane moved it further meanwhile.
 func (n *lane) leave(at, next uint64) {
-	if !n.word.CompareAndSwap(at|laneTaken, next) {
-		n.word.And(^uint64(laneTaken))
+	if n.word.CompareAndSwap(at|laneTaken, next) {
+		return
+	}
+	for {
+		w := n.word.Load()
+		if n.word.CompareAndSwap(w, max(w&^laneTaken, next)) {
+			return
+		}
 	}
 }
 
@@ -146,10 +151,16 @@ func (s *seg) ownTail() segment.Cursor {
 	return s.Tail()
 }
 
-// keepTail moves the handle's own tail, for an append beside the lane.
+// keepTail moves the handle's own tail to c, for an append beside the lane, unless somebody
+// moved it further.
 func (s *seg) keepTail(c segment.Cursor) {
-	at := s.lane.word.Load()
-	s.lane.word.CompareAndSwap(at, lanePlace(c, s.First)|at&laneTaken)
+	next := lanePlace(c, s.First)
+	for {
+		w := s.lane.word.Load()
+		if w&^laneTaken >= next || s.lane.word.CompareAndSwap(w, next|w&laneTaken) {
+			return
+		}
+	}
 }
 
 // drainLanes waits until nobody is in a lane. The gate is closed and drained, so no

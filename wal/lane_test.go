@@ -151,3 +151,41 @@ func TestCloseWaitsForThoseInALane(t *testing.T) {
 		}
 	}
 }
+
+// In whatever order those leave who appended at once, in the lane and beside it, the tail
+// of the handle is behind them all: what lies behind it would never be synced.
+func TestTheTailOfAHandleNeverGoesBack(t *testing.T) {
+	l := create(t, newQueue(t), Options{Durability: SyncNever})
+	appendText(t, l, "first")
+	s := tailOf(t, l)
+	at := s.ownTail()
+	place := func(n int64) segment.Cursor {
+		return segment.Cursor{Off: at.Off + 32*n, Seq: at.Seq + uint64(n)}
+	}
+	was := s.lane.word.Load()
+	for name, leave := range map[string]func(held uint64){
+		"beside the lane, late": func(held uint64) {
+			s.lane.leave(held, lanePlace(place(2), s.First))
+			s.keepTail(place(1))
+		},
+		"in the lane, late": func(held uint64) {
+			s.keepTail(place(2))
+			s.lane.leave(held, lanePlace(place(1), s.First))
+		},
+		"in the lane, late but further on": func(held uint64) {
+			s.keepTail(place(1))
+			s.lane.leave(held, lanePlace(place(2), s.First))
+		},
+		"beside the lane twice": func(held uint64) {
+			s.keepTail(place(2))
+			s.keepTail(place(1))
+			s.lane.leave(held, held)
+		},
+	} {
+		leave(hold(t, s))
+		if c := s.ownTail(); c != place(2) || s.lane.taken() {
+			t.Errorf("%s: the tail is %+v, want %+v; taken: %v", name, c, place(2), s.lane.taken())
+		}
+		s.lane.word.Store(was)
+	}
+}
