@@ -148,6 +148,9 @@ func (s *Segment) checkBatch(f *Frame) (at int64, reason string) {
 			}
 			size := w.Size()
 			if w.plainMessage() && size <= int64(len(rest)) {
+				if w.Length() >= fetchFrom {
+					fetchLines(rest[min(fetchAhead, len(rest)):min(fetchAhead+size, int64(len(rest)))])
+				}
 				content := rest[FrameHeader : FrameHeader+w.Length()]
 				if h.kind() == KindMessage && h.metaLen() <= len(content) && h.checksumOver(salt, seq, w, content) == h.crc() {
 					at += size
@@ -175,6 +178,11 @@ const (
 	plainBytes = 240
 	// plainChunk bounds one call of it, which the scheduler cannot interrupt.
 	plainChunk = 64 << 10
+	// From fetchFrom bytes on a message lasts long enough that what lies fetchAhead bytes
+	// behind it in the batch is asked for meanwhile: the processor goes ahead by itself only
+	// within 4 KiB.
+	fetchFrom  = 512
+	fetchAhead = 3 << 10
 )
 
 const anotherNumber = "the batch holds another number of messages than it says"

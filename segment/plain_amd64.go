@@ -13,3 +13,8 @@ var hasPlainFrames = crc32c.HasInstruction()
 //
 //go:noescape
 func plainFrames(body []byte, seq, salt uint64) (at int64, next uint64)
+
+// fetchLines asks for the cache lines of p, and waits for nothing.
+//
+//go:noescape
+func fetchLines(p []byte)

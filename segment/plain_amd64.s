@@ -126,3 +126,19 @@ done:
 	MOVQ SI, at+40(FP)
 	MOVQ R8, next+48(FP)
 	RET
+
+// func fetchLines(p []byte)
+TEXT ·fetchLines(SB), NOSPLIT, $0-24
+	MOVQ p_base+0(FP), SI
+	MOVQ p_len+8(FP), CX
+	ADDQ SI, CX
+	JMP  more
+
+line:
+	PREFETCHT0 (SI)
+	ADDQ       $64, SI
+
+more:
+	CMPQ SI, CX
+	JLT  line
+	RET
