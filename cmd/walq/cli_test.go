@@ -29,9 +29,10 @@ type result struct {
 // command prepares a run of the real program. It is killed when the test ends.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
+	binary := testx.BuildBinary(t) // which may take longer than patience, on a busy machine
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, testx.BuildBinary(t), args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.WaitDelay = time.Second
 	return cmd
 }
