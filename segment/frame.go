@@ -149,7 +149,7 @@ func (s *Segment) checkBatch(f *Frame) (at int64, reason string) {
 			size := w.Size()
 			if w.plainMessage() && size <= int64(len(rest)) {
 				if w.Length() >= fetchFrom {
-					fetchLines(rest[min(fetchAhead, len(rest)):min(fetchAhead+size, int64(len(rest)))])
+					fetchLines(linesAhead(rest, size))
 				}
 				content := rest[FrameHeader : FrameHeader+w.Length()]
 				if h.kind() == KindMessage && h.metaLen() <= len(content) && h.checksumOver(salt, seq, w, content) == h.crc() {
@@ -176,7 +176,7 @@ const (
 	// plainBytes is the length of a message that plainFrames leaves to others: they have
 	// three streams.
 	plainBytes = 240
-	// plainChunk bounds one call of it, which the scheduler cannot interrupt.
+	// plainChunk bounds one call of it or of fetchLines, which the scheduler cannot interrupt.
 	plainChunk = 64 << 10
 	// From fetchFrom bytes on a message lasts long enough that what lies fetchAhead bytes
 	// behind it in the batch is asked for meanwhile: the processor goes ahead by itself only
@@ -184,6 +184,12 @@ const (
 	fetchFrom  = 512
 	fetchAhead = 3 << 10
 )
+
+// linesAhead is what is asked for during a frame of so many bytes with which rest begins:
+// as much as the frame takes, but as one call cannot be interrupted, no more than plainChunk.
+func linesAhead(rest []byte, size int64) []byte {
+	return rest[min(fetchAhead, len(rest)):min(fetchAhead+min(size, plainChunk), int64(len(rest)))]
+}
 
 const anotherNumber = "the batch holds another number of messages than it says"
 

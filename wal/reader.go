@@ -79,7 +79,7 @@ func (l *Log) awaitsRecovery(epoch uint64) (bool, error) {
 func (r *Reader) Close() {
 	r.used++
 	r.leave()
-	r.s = nil
+	r.s, r.left = nil, false
 	r.run, r.handed, r.late = nil, 0, nil
 	r.err = ErrClosed
 }

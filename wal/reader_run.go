@@ -19,7 +19,8 @@ const (
 // shows no more. A reader that left one is for ViewRun alone, until a seek.
 //
 // fn may use the reader: what it was shown stays, and the run goes on from where the reader
-// is then. Within another View's fn it must leave none.
+// is then. After a seek, a Next or a Close by fn itself, Leave means Enough. Within another
+// View's fn it must leave none.
 func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)) (shown int, err error) {
 	ticket, ok := r.l.gate.enter()
 	if !ok {
@@ -56,13 +57,12 @@ func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)
 		verdict, err = fn(m)
 		r.takeBack(lent)
 		if verdict == More && err == nil && r.batch && !copied && r.used == used {
-			var n int
-			n, verdict, err = r.viewRest(m, most-shown-1, fn)
-			shown += 1 + n
+			shown++
+			verdict, err = r.viewRest(m, most, &shown, fn)
 			continue
 		}
 		switch {
-		case verdict != Leave || err != nil:
+		case verdict != Leave || err != nil || r.used != used:
 			shown++
 		case copied:
 			r.handed--
@@ -78,11 +78,11 @@ func (r *Reader) ViewRun(most int, spin bool, fn func(*Message) (Verdict, error)
 
 // viewRest is the loop of ViewRun for what is left of a batch of which fn was just shown a
 // message: as long as fn does not use the reader, but for View, there is nothing else to
-// think of. It returns how many were shown and not left, and stops before the first that is
-// not for it.
-func (r *Reader) viewRest(m *Message, most int, fn func(*Message) (Verdict, error)) (shown int, verdict Verdict, err error) {
+// think of. It counts in shown, up to most, as it goes, for fn may panic, and stops before the
+// first that is not for it.
+func (r *Reader) viewRest(m *Message, most int, shown *int, fn func(*Message) (Verdict, error)) (verdict Verdict, err error) {
 	in, used, lent, closed := &r.inner, r.used, r.lent, &r.l.gate.closed
-	for shown < most && !closed.Load() {
+	for *shown < most && !closed.Load() {
 		m.Seq = in.Seq()
 		var ok bool
 		if m.Time, m.Meta, m.Body, ok = in.ReadMessage(); !ok {
@@ -91,17 +91,17 @@ func (r *Reader) viewRest(m *Message, most int, fn func(*Message) (Verdict, erro
 		r.lent = true
 		verdict, err = fn(m)
 		r.lent = lent
-		if verdict == Leave && err == nil {
+		if verdict == Leave && err == nil && r.used == used {
 			r.left = true
 			break
 		}
-		shown++
+		*shown++
 		if verdict != More || err != nil || r.used != used {
 			break
 		}
 	}
 	r.takeBack(lent)
-	return shown, verdict, err
+	return verdict, err
 }
 
 // room is where a message is put that is to be shown: apart, if another one is shown now.
