@@ -22,9 +22,8 @@ func (s *Segment) Fits(off, size int64) bool { return off+size+SealBytes <= s.Si
 // TryClaim claims the free room at off for the frame that w, in the state
 // Claimed, describes. Room for it and for a SEAL must be allocated.
 func (s *Segment) TryClaim(off int64, w Word) bool {
-	if invariants.Enabled {
-		invariants.Check(w.State() == Claimed && off >= s.start && off+w.Size()+SealBytes <= s.Allocated(),
-			"claim of %v at %d, allocated %d", w, off, s.Allocated())
+	if invariants.Enabled && (w.State() != Claimed || off < s.start || !s.HasRoom(off, w)) {
+		invariants.Broken("claim of %v at %d, allocated %d", w, off, s.Allocated())
 	}
 	return s.r.Word(off).CompareAndSwap(0, uint64(w))
 }
@@ -181,8 +180,8 @@ func (s *Segment) TryPad(off int64, w Word) bool {
 
 // TrySeal ends the segment at the free word at off.
 func (s *Segment) TrySeal(off int64, slot int) bool {
-	if invariants.Enabled {
-		invariants.Check(off+SealBytes <= s.Allocated(), "no room kept for a SEAL at %d", off)
+	if invariants.Enabled && off+SealBytes > s.Allocated() {
+		invariants.Broken("no room kept for a SEAL at %d", off)
 	}
 	return s.r.Word(off).CompareAndSwap(0, uint64(MakeWord(Seal, slot, 0, 0)))
 }

@@ -7,5 +7,5 @@ package invariants
 // Enabled reports whether the thorough assertions are compiled in.
 const Enabled = false
 
-// Check panics unless ok; without the tag it does nothing.
-func Check(bool, string, ...any) {}
+// Broken panics; without the tag nobody calls it.
+func Broken(string, ...any) {}

@@ -9,9 +9,8 @@ import "fmt"
 // Enabled reports whether the thorough assertions are compiled in.
 const Enabled = true
 
-// Check panics unless ok.
-func Check(ok bool, format string, args ...any) {
-	if !ok {
-		panic("walq: broken invariant: " + fmt.Sprintf(format, args...))
-	}
+// Broken panics. Who calls it has found that an invariant does not hold: what it is told is
+// made only then, or each append would allocate.
+func Broken(format string, args ...any) {
+	panic("walq: broken invariant: " + fmt.Sprintf(format, args...))
 }
