@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -429,6 +430,21 @@ func (k *keeper) takeRetired() []*seg {
 	return r
 }
 
+// listRetired gives what is retired. Nobody but the keeper takes any of it away while the
+// keeper runs.
+func (k *keeper) listRetired() []*seg {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.retired)
+}
+
+// keepRetired puts keep in the place of the n that were listed.
+func (k *keeper) keepRetired(keep []*seg, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.retired = append(keep, k.retired[n:]...)
+}
+
 func (l *Log) releaseRetired(w *watch) {
 	if len(w.leaving) > 0 {
 		if !l.gate.over(&w.grace) {
@@ -436,29 +452,27 @@ func (l *Log) releaseRetired(w *watch) {
 		}
 		l.releaseLeaving(w)
 	}
-	var keep []*seg
-	all := l.keeper.takeRetired()
-	durable := l.ctl.durable()
+	// They stay on the list until all that can fault is done, or nobody knew of them.
+	all, durable := l.keeper.listRetired(), l.ctl.durable()
+	var keep, leaving []*seg
 	for i, s := range all {
 		switch {
 		case s.lane.taken(): // somebody inside may still write there
 			keep = append(keep, s)
 		case s.Ordinal < durable.ordinal():
-			w.leaving = append(w.leaving, s)
+			leaving = append(leaving, s)
 		case len(all)-i > maxRetired:
 			// Too many to hold: the next sync must not believe that the
 			// kernel told it of every error.
 			l.ctl.word(ctlIntentOwner).Store(standingIntent)
-			w.leaving = append(w.leaving, s)
+			leaving = append(leaving, s)
 		default:
 			keep = append(keep, s)
 		}
 	}
-	for _, s := range keep {
-		l.keeper.retire(s)
-	}
-	if len(w.leaving) > 0 {
-		w.grace = l.gate.begin()
+	if len(leaving) > 0 {
+		l.keeper.keepRetired(keep, len(all))
+		w.leaving, w.grace = leaving, l.gate.begin()
 	}
 }
 

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/walq/walq/internal/testx"
 	"github.com/walq/walq/mmap"
+	"github.com/walq/walq/segment"
 )
 
 // Under the race detector files lie in ordinary memory, where nothing faults.
@@ -82,4 +84,34 @@ func TestAKeeperThatMeetsFaultsComesToRest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A keeper that meets a fault while it looks at what was retired forgets none of it: Close
+// waits for those in their lanes, and gives them back.
+func TestAFaultForgetsNoRetiredSegment(t *testing.T) {
+	dir := newQueue(t)
+	l := open(t, dir, Options{Create: &Settings{SegmentSize: segment.MinSize, Durability: SyncNever}})
+	l.keeper.start.Do(func() { close(l.keeper.gone) })
+	fillSegments(t, l, 3)
+	had := len(l.keeper.retired)
+	path := filepath.Join(dir, controlName)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	w := watch{}
+	err = l.guarded(func() error { l.releaseRetired(&w); return nil })
+	if werr := os.WriteFile(path, content, 0o600); werr != nil {
+		t.Fatal(werr)
+	}
+	if !errors.Is(err, mmap.ErrFault) {
+		t.Errorf("got %v, want a fault", err)
+	}
+	if n := len(l.keeper.retired); n != had || had == 0 {
+		t.Errorf("%d retired segments are known, want %d", n, had)
+	}
+	closeLog(t, l)
 }

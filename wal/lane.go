@@ -123,12 +123,17 @@ func (s *seg) claimBehind(c *segment.Cursor, w segment.Word) bool {
 	}
 }
 
-// breakOffLane is breakOff of an append in the lane.
+// breakOffLane is breakOff of an append in the lane. The tail goes past what the append
+// leaves behind: if that was committed already, it is to be synced like all else.
 func (l *Log) breakOffLane(own claim, at uint64, claimed, guard bool, p any, err *error) {
-	defer own.s.lane.leave(at, at)
+	next := at
+	defer func() { own.s.lane.leave(at, next) }()
 	defer mmap.Recover(guard, err)
 	if claimed {
 		own.s.TryPad(own.c.Off, own.w)
+	}
+	if there, werr := own.s.Word(own.c.Off); werr == nil && there != 0 && !there.Sealed() {
+		next = lanePlace(own.c.After(there), own.s.First)
 	}
 	if p != nil {
 		panic(p)
