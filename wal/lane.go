@@ -18,8 +18,9 @@ import (
 // Its word is also the handle's own tail of the segment, so that taking the lane tells
 // where to append, and leaving it moves the tail: the offset in units of 8 in the low 32
 // bits, the sequence number less the segment's first above, laneTaken on top; 0: not
-// known yet. The tail is a hint that only spares walking. Nobody else can write it, so it
-// bears no check.
+// known yet. What is further on in the segment is the greater word. The tail never goes
+// back, for it not only spares walking, it also tells whether this handle has something to
+// sync: see behind. Nobody else can write it, so it bears no check.
 //
 // Who is in a lane does not count in the gate. Only the lane of the handle's tail can be
 // held for long: whoever takes another one, or comes after the gate was closed, sees that
@@ -171,13 +172,9 @@ func (s *seg) keepTail(c segment.Cursor) {
 // drainLanes waits until nobody is in a lane. The gate is closed and drained, so no
 // segment becomes the tail any more, and the keeper has ended.
 func (l *Log) drainLanes() {
-	all := append([]*seg{l.tail.Load()}, l.keeper.takeRetired()...)
-	for _, s := range all {
+	for _, s := range append(l.keeper.listRetired(), l.tail.Load()) {
 		for pause := time.Microsecond; s != nil && s.lane.taken(); pause = min(2*pause, time.Millisecond) {
 			time.Sleep(pause)
 		}
-	}
-	for _, s := range all[1:] {
-		l.keeper.retire(s)
 	}
 }
